@@ -1,0 +1,149 @@
+"""What all assets share: partitions, policies, and how the outcome of a stage becomes metadata and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from corpus_dagster import checks, plots
+from corpus_dagster.checks import Verdict
+from corpus_dagster.lake import Dataset, Lake
+from corpus_dagster.schemas import TableSchema
+from corpus_dagster.stages.context import StageContext
+from corpus_dagster.stages.run import StageOutcome
+from resources import LakeResource, PoolResource
+
+BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+"""One crawl per run. All assets of a job have the same policy, or Dagster splits each crawl into several runs."""
+
+OWNERS = ["team:data"]
+POOL = "cpu"
+"""Concurrency pool of all shard-parallel assets; limit it in dagster.yaml to the runs a machine can hold."""
+
+RETRY = dg.RetryPolicy(max_retries=1, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For assets that read the network. Shards are retried inside the stage; this covers a lost machine's worth of them."""
+
+SHARED_GROUP = "common_crawl"
+
+
+def stage_context(
+    context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
+) -> StageContext:
+    """A stage's surroundings within a Dagster run."""
+    return StageContext(lake.open(), pool.settings(), context.log.info)
+
+
+def check_specs(asset: dg.AssetKey, names: Sequence[str]) -> list[dg.AssetCheckSpec]:
+    """Specs of the checks an asset reports itself. All block what is downstream, but for the drift warning."""
+    return [
+        dg.AssetCheckSpec(name, asset=asset, blocking=name != "keep_rate", description=DESCRIPTIONS[name])
+        for name in names
+    ]
+
+
+DESCRIPTIONS = {
+    "conservation": "Every document that came in is kept or removed with a reason.",
+    "schema": "Each table has exactly the columns it promises.",
+    "unique_ids": "Document ids are unique and sorted.",
+    "keep_rate": f"The share kept is within a factor of {checks.DRIFT_FACTOR:g} of the median of other crawls.",
+}
+
+
+def materialized(
+    outcome: StageOutcome,
+    tables: Mapping[str, TableSchema],
+    *,
+    verdicts: Sequence[Verdict],
+    kept: int | None = None,
+    removed: Mapping[str, int] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dg.MaterializeResult:
+    """The result of an asset: row count, schema, numbers to plot, reasons of removal, a plot, checks.
+
+    Args:
+        outcome: what the stage did.
+        tables: schemas of the dataset, the main one under `data`.
+        verdicts: outcomes of its checks.
+        kept: documents that stayed, where the stage decides on documents.
+        removed: documents removed, by reason.
+        extra: further metadata.
+    """
+    dataset = outcome.dataset
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count" if dataset.crawl else "dagster/row_count": dataset.rows(),
+        "dagster/column_schema": column_schema(tables["data"]),
+        "dagster/uri": dataset.uri,
+        "bytes": dataset.bytes,
+        "shards": len(dataset.shards),
+        "shards_done": outcome.done_shards,
+        "shards_resumed": outcome.resumed_shards,
+        "unchanged": outcome.reused,
+        "fingerprint": dataset.fingerprint,
+        "inputs": dg.MetadataValue.json(dataset.manifest["identity"]["inputs"]),
+    }
+    if not outcome.reused and outcome.seconds:
+        metadata["seconds"] = round(outcome.seconds, 3)
+        metadata["peak_memory_bytes"] = outcome.peak_rss
+    if kept is not None:
+        gone = sum((removed or {}).values())
+        metadata |= {"kept": kept, "removed": gone, "keep_rate": kept / max(kept + gone, 1)}
+        if not outcome.reused and outcome.seconds:
+            metadata["documents_per_second"] = round((kept + gone) / outcome.seconds, 1)
+    if removed:
+        rows = sorted(removed.items(), key=lambda item: (-item[1], item[0]))
+        metadata["removal_reasons"] = dg.MetadataValue.md(_reason_table(rows))
+        metadata["removal_plot"] = dg.MetadataValue.md(
+            plots.markdown_image("removed documents by reason", plots.bars("Removed documents by reason", rows[:20]))
+        )
+    return dg.MaterializeResult(
+        metadata={**metadata, **(extra or {})},
+        data_version=dg.DataVersion(dataset.digest),
+        check_results=[_check_result(verdict) for verdict in verdicts],
+    )
+
+
+def column_schema(table: TableSchema) -> dg.TableSchema:
+    """Our schema as Dagster shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                str(column.type),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=column.name in table.unique),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def _check_result(verdict: Verdict) -> dg.AssetCheckResult:
+    warning = verdict.name == "keep_rate"
+    return dg.AssetCheckResult(
+        check_name=verdict.name,
+        passed=bool(verdict.passed),
+        severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
+        metadata=dict(verdict.facts),
+    )
+
+
+def _reason_table(rows: Sequence[tuple[str, int]]) -> str:
+    lines = ["| reason | documents |", "|---|---:|", *(f"| {reason} | {count:,} |" for reason, count in rows)]
+    return "\n".join(lines)
+
+
+def others(lake: Lake, dataset: Dataset) -> list[Dataset]:
+    """The same dataset of the other crawls of the lake."""
+    crawls = (crawl for crawl in lake.crawls(dataset.name) if crawl != dataset.crawl)
+    return [found for crawl in crawls if (found := lake.current(dataset.name, crawl)) is not None]
+
+
+def keep_rates(dataset: Dataset, compared: Sequence[Dataset]) -> Verdict:
+    """Drift of a dataset's keep rate against other crawls of the same dataset."""
+
+    def rate(of: Dataset) -> float:
+        return of.totals["kept"]["documents"] / max(of.totals["in"]["documents"], 1)
+
+    return checks.keep_rate_drift(rate(dataset), [rate(other) for other in compared])

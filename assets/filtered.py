@@ -1,0 +1,83 @@
+"""`<recipe>/filtered`: the recipe's URL, language, quality, repetition and line rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from assets import documents
+from assets.common import BACKFILL, OWNERS, POOL, check_specs, keep_rates, materialized, others, stage_context
+from corpus_dagster import checks
+from corpus_dagster.language import MODEL_NAME
+from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.stages import filtered
+from corpus_dagster.text import words
+from resources import LakeResource, PoolResource
+
+
+class RecipeConfig(dg.Config):
+    """Values of the recipe to replace for this run, by dotted path."""
+
+    override: dict[str, Any] = Field(
+        default={},
+        description='for example {"word_count.min": 30, "repetition.limits.top_2_gram": 0.25, "quality.keep.share": 0.2}',
+    )
+
+
+def key(recipe: Recipe) -> dg.AssetKey:
+    """Asset key."""
+    return dg.AssetKey([recipe.name, "filtered"])
+
+
+def build_filtered(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of one recipe."""
+
+    @dg.asset(
+        key=key(recipe),
+        deps=[documents.KEY],
+        partitions_def=crawls,
+        group_name=recipe.name,
+        kinds={"parquet", "numba", "fasttext"},
+        owners=OWNERS,
+        pool=POOL,
+        backfill_policy=BACKFILL,
+        code_version=f"{filtered.CODE_VERSION}.{recipe.digest()[:8]}",
+        check_specs=check_specs(key(recipe), ["conservation", "schema", "unique_ids", "keep_rate"]),
+    )
+    def filtered_documents(
+        context: dg.AssetExecutionContext, config: RecipeConfig, lake: LakeResource, pool: PoolResource
+    ) -> dg.MaterializeResult:
+        """Documents that passed every rule of the recipe, with its text edits applied.
+
+        Beside them: the signals and the verdict of every document, and the byte spans of the edits.
+        """
+        stage = stage_context(context, lake, pool)
+        tuned = recipe.override(config.override)
+        outcome = filtered.run(stage, tuned, context.partition_key)
+        totals, tables = outcome.dataset.totals, filtered.tables(tuned)
+        removed = {reason: counts["documents"] for reason, counts in totals["removed"].items()}
+        return materialized(
+            outcome,
+            tables,
+            verdicts=[
+                checks.conservation(
+                    {"documents": totals["in"]["documents"], "kept": outcome.dataset.rows(), **removed},
+                    total="documents",
+                ),
+                checks.schema(outcome.dataset, tables),
+                checks.unique_ids(outcome.dataset),
+                keep_rates(outcome.dataset, others(stage.lake, outcome.dataset)),
+            ],
+            kept=outcome.dataset.rows(),
+            removed=removed,
+            extra={
+                "tokenizer": f"{words.TOKENIZER} (Unicode {words.TOKENIZER_VERSION})",
+                "language_model": MODEL_NAME,
+                "recipe": recipe.name,
+                "override": dg.MetadataValue.json(config.override),
+            },
+        )
+
+    return filtered_documents

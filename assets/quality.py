@@ -1,0 +1,50 @@
+"""`<recipe>/quality`: the classifier's score of every document that deduplication leaves."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets import duplicates, filtered, quality_model
+from assets.common import BACKFILL, OWNERS, POOL, check_specs, materialized, stage_context
+from corpus_dagster import checks
+from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.stages import quality
+from resources import LakeResource, PoolResource
+
+
+def key(recipe: Recipe) -> dg.AssetKey:
+    """Asset key."""
+    return dg.AssetKey([recipe.name, "quality"])
+
+
+def build_quality(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of one recipe."""
+
+    @dg.asset(
+        key=key(recipe),
+        deps=[filtered.key(recipe), duplicates.key(recipe), quality_model.key(recipe)],
+        partitions_def=crawls,
+        group_name=recipe.name,
+        kinds={"parquet", "fasttext"},
+        owners=OWNERS,
+        pool=POOL,
+        backfill_policy=BACKFILL,
+        code_version=f"{quality.CODE_VERSION}.{recipe.digest()[:8]}",
+        check_specs=check_specs(key(recipe), ["schema", "unique_ids"]),
+    )
+    def quality_scores(
+        context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
+    ) -> dg.MaterializeResult:
+        """Scores, row by row of `filtered`, of the text without duplicated paragraphs. Nothing is decided here."""
+        outcome = quality.run(stage_context(context, lake, pool), recipe, context.partition_key)
+        return materialized(
+            outcome,
+            quality.TABLES,
+            verdicts=[checks.schema(outcome.dataset, quality.TABLES), checks.unique_ids(outcome.dataset)],
+            extra={
+                "scored": outcome.dataset.totals["scored"],
+                "models": dg.MetadataValue.json(outcome.dataset.manifest["identity"]["models"]),
+            },
+        )
+
+    return quality_scores

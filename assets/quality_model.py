@@ -1,0 +1,56 @@
+"""`<recipe>/quality_model`: the quality classifier. Not partitioned: it is fitted on the crawls its recipe names."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets import duplicates, filtered
+from assets.common import OWNERS, check_specs, materialized, stage_context
+from corpus_dagster import checks
+from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.stages import quality_model
+from resources import LakeResource, PoolResource
+
+
+def key(recipe: Recipe) -> dg.AssetKey:
+    """Asset key."""
+    return dg.AssetKey([recipe.name, "quality_model"])
+
+
+def build_quality_model(recipe: Recipe, crawls: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of one recipe."""
+    fit = recipe.quality.model.fit
+    known = crawls.get_partition_keys()
+    fitted_on = [crawl for crawl in fit.crawls if crawl in known] if fit else []
+    # A classifier fitted on crawls that this source does not have fails when it is materialised, with the mend, and
+    # not when the definitions load.
+    mapping = dg.SpecificPartitionsPartitionMapping(fitted_on) if fitted_on else dg.AllPartitionMapping()
+    upstream = [filtered.key(recipe), duplicates.key(recipe)] if fit else []
+
+    @dg.asset(
+        key=key(recipe),
+        deps=[dg.AssetDep(asset, partition_mapping=mapping) for asset in upstream],
+        group_name=recipe.name,
+        kinds={"fasttext"},
+        owners=OWNERS,
+        code_version=f"{quality_model.CODE_VERSION}.{recipe.digest()[:8]}",
+        check_specs=check_specs(key(recipe), ["schema"]),
+    )
+    def quality_classifier(
+        context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
+    ) -> dg.MaterializeResult:
+        """The fastText classifier that scores documents: the file the recipe names, or one trained on the crawls and
+        positives it names. A run that finds the same inputs keeps the model there is; nothing refits it silently."""
+        outcome = quality_model.run(stage_context(context, lake, pool), recipe)
+        facts = outcome.dataset.read(0)
+        return materialized(
+            outcome,
+            quality_model.TABLES,
+            verdicts=[checks.schema(outcome.dataset, quality_model.TABLES)],
+            extra={
+                **dict(zip(facts.column("name").to_pylist(), facts.column("value").to_pylist(), strict=True)),
+                "fitted_on": ", ".join(fit.crawls) if fit else str(recipe.quality.model.path),
+            },
+        )
+
+    return quality_classifier

@@ -1,0 +1,55 @@
+"""`<recipe>/statistics`: the small tables of a crawl that analytics reads."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets import curated, documents, duplicates, filtered, removed
+from assets.common import BACKFILL, OWNERS, check_specs, materialized, stage_context
+from corpus_dagster import checks, plots
+from corpus_dagster.funnel import markdown_table
+from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.schemas import STATISTICS
+from corpus_dagster.stages import statistics
+from resources import LakeResource, PoolResource
+
+
+def key(recipe: Recipe) -> dg.AssetKey:
+    """Asset key."""
+    return dg.AssetKey([recipe.name, "statistics"])
+
+
+def build_statistics(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of one recipe."""
+
+    @dg.asset(
+        key=key(recipe),
+        deps=[documents.KEY, *(stage.key(recipe) for stage in (filtered, duplicates, curated, removed))],
+        partitions_def=crawls,
+        group_name=recipe.name,
+        kinds={"parquet", "polars"},
+        owners=OWNERS,
+        backfill_policy=BACKFILL,
+        code_version=f"{statistics.CODE_VERSION}.{recipe.digest()[:8]}",
+        check_specs=check_specs(key(recipe), ["schema"]),
+    )
+    def crawl_statistics(
+        context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
+    ) -> dg.MaterializeResult:
+        """Funnel, reasons of removal, hosts and yields of the crawl, from receipts and additive counts."""
+        outcome = statistics.run(stage_context(context, lake, pool), recipe, context.partition_key)
+        steps = outcome.dataset.read(0).to_pylist()
+        bars = plots.bars("Documents left", [(step["rule"], step["documents_out"]) for step in steps])
+        return materialized(
+            outcome,
+            STATISTICS,
+            verdicts=[checks.schema(outcome.dataset, STATISTICS)],
+            extra={
+                "funnel": dg.MetadataValue.md(markdown_table(steps)),
+                "funnel_plot": dg.MetadataValue.md(plots.markdown_image("survival funnel", bars)),
+                "documents_kept": steps[-1]["documents_out"],
+                "words_kept": steps[-1]["words_out"],
+            },
+        )
+
+    return crawl_statistics

@@ -1,0 +1,1 @@
+"""Deduplication methods. Each annotates; none of them deletes."""

@@ -1,0 +1,88 @@
+"""Everything Dagster loads: assets, resources, jobs and automation. The only module here that knows Dagster."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+
+from assets import (
+    analytics,
+    curated,
+    documents,
+    duplicates,
+    filtered,
+    quality,
+    quality_model,
+    removed,
+    statistics,
+    warc_files,
+)
+from assets.automation import build_automation
+from corpus_dagster import catalog
+from corpus_dagster.recipes import model
+from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.settings import Settings
+from resources import LakeResource, PoolResource, SourceResource
+
+JOB = "curate"
+
+
+def build_recipe_assets(recipe: Recipe, crawls: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The branch of the graph that belongs to one recipe."""
+    return [
+        filtered.build_filtered(recipe, crawls),
+        duplicates.build_duplicates(recipe, crawls),
+        quality_model.build_quality_model(recipe, crawls),
+        quality.build_quality(recipe, crawls),
+        curated.build_curated(recipe, crawls),
+        removed.build_removed(recipe, crawls),
+        statistics.build_statistics(recipe, crawls),
+    ]
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Definitions for a source and a set of recipes.
+
+    Raises:
+        RecipeError: a recipe is wrong; nothing is loaded rather than something else.
+        CatalogError: the catalogue cannot be read.
+    """
+    names = [crawl.id for crawl in catalog.for_source(settings.source, settings.catalogue)]
+    crawls = dg.StaticPartitionsDefinition(names)
+    recipes = list(model.available(settings.recipes).values())
+    branches = [asset for recipe in recipes for asset in build_recipe_assets(recipe, crawls)]
+    curation = [*warc_files.build_warc_files(crawls), documents.build_documents(crawls), *branches]
+    schedules, sensors = build_automation(JOB, recipes, names)
+    corpus = dg.Definitions(
+        assets=curation,
+        jobs=[
+            dg.define_asset_job(
+                JOB,
+                selection=dg.AssetSelection.assets(
+                    *(asset.key for asset in curation if isinstance(asset, dg.AssetsDefinition))
+                ),
+                description="One crawl through every recipe.",
+            )
+        ],
+        schedules=schedules,
+        sensors=sensors,
+        resources=_resources(),
+        executor=dg.in_process_executor,
+    )
+    return dg.Definitions.merge(corpus, analytics.build_definitions([recipe.name for recipe in recipes]))
+
+
+def _resources() -> dict[str, object]:
+    s3 = S3Resource()
+    return {
+        "s3": s3,
+        "lake": LakeResource(s3=s3),
+        "pool": PoolResource(),
+        "source": SourceResource(s3=s3),
+    }
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads."""
+    return build_definitions(Settings.from_environment())

@@ -1,0 +1,1 @@
+"""The curation stages: each turns sharded datasets of one crawl into one more."""

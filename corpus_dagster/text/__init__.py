@@ -1,0 +1,1 @@
+"""Kernels over Arrow string columns: segmentation, properties of characters, spans."""

@@ -1,0 +1,147 @@
+"""A small stage over a lake, run by tests in this process, in workers, and as a program that gets killed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from corpus_dagster.lake import Build, Dataset, Identity, Lake, ShardWriter
+from corpus_dagster.pool import PoolSettings
+from corpus_dagster.schemas import DOC_ID, TEXT, Column, TableSchema
+from corpus_dagster.stages.run import StageOutcome, run_stage
+
+PAGES = TableSchema("pages", "Pages of a test.", (DOC_ID, TEXT), unique=("doc_id",))
+LENGTHS = TableSchema("lengths", "Their lengths.", (DOC_ID, Column("length", pa.int32(), "bytes")))
+TABLES = {"data": PAGES, "lengths": LENGTHS}
+CRAWL = "TEST-2024-01"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    build: Build = field(repr=False)
+    shard: int
+    rows: int = 200
+    pause: float = 0.0
+
+
+@dataclass(frozen=True)
+class Done:
+    shard: int
+    documents: int
+    bytes: int
+
+
+def begin(lake: Lake, name: str = "pages", **config: object) -> Build:
+    identity = Identity(code_version="1", config=config, inputs={"source": "abc"})
+    return lake.begin(name, CRAWL, identity=identity, tables=TABLES)
+
+
+def pages(shard: int, rows: int) -> pa.Table:
+    """Rows that are a function of the shard alone."""
+    texts = [hashlib.sha256(f"{shard}/{row}".encode()).hexdigest() * (row % 7) for row in range(rows)]
+    ids = (np.int64(shard) << 32) + np.arange(rows, dtype=np.int64)
+    return pa.table({"doc_id": ids, "text": texts})
+
+
+def fill(writer: ShardWriter, rows: int, pause: float = 0.0) -> Done:
+    table = pages(writer.number, rows)
+    lengths = [len(text) for text in table.column("text").to_pylist()]
+    step = max(1, rows // 4)
+    for start in range(0, rows, step):
+        part = table.slice(start, step)
+        writer.write(part)
+        writer.write(
+            pa.table({"doc_id": part.column("doc_id"), "length": pa.array(lengths[start : start + step], pa.int32())}),
+            table="lengths",
+        )
+        time.sleep(pause / 4)
+    writer.count("documents", rows)
+    writer.count(("removed", "short", "documents"), sum(length < 100 for length in lengths))
+    writer.counters["samples"] = [f"shard {writer.number}"]
+    writer.note_seconds(pause)
+    return Done(writer.number, rows, sum(lengths))
+
+
+def write_shard(task: ShardTask) -> Done:
+    with task.build.shard(task.shard) as writer:
+        return fill(writer, task.rows, task.pause)
+
+
+def run(
+    lake: Lake, shards: int = 6, *, settings: PoolSettings | None = None, pause: float = 0.0, rows: int = 200
+) -> StageOutcome:
+    build = begin(lake, rows=rows)
+    return run_stage(
+        build,
+        [ShardTask(build, shard, rows, pause) for shard in range(shards)],
+        write_shard,
+        settings=settings or PoolSettings(workers=1),
+        shards_of=lambda task: (task.shard,),
+        report=lambda line: print(line, flush=True),
+    )
+
+
+def commit(lake: Lake, shards: int = 3, name: str = "pages", **config: object) -> Dataset:
+    """A small committed dataset."""
+    build = begin(lake, name, **config)
+    for shard in range(shards):
+        with build.shard(shard) as writer:
+            fill(writer, 20)
+    return build.commit(range(shards))
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder but the durations, which are not part of the result."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "_timings" not in path.parts
+    }
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Files with a temporary name."""
+    return [str(path) for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.link", "os.remove")
+"""What a lake does to its directory, by the names of Python's audit events."""
+
+
+def run_until_event(folder: str, fatal: int) -> None:
+    """Run the stage and kill this very process just before its `fatal`-th use of a file of the lake."""
+    seen = 0
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event in FILE_EVENTS and str(arguments[0]).startswith(folder):
+            seen += 1
+            if seen == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    run(Lake.at(folder), shards=2, rows=20)
+
+
+def main() -> None:
+    """lake_jobs.py FOLDER WORKERS PAUSE: announce on standard output when work begins and how it ended."""
+    folder, workers, pause = sys.argv[1:]
+    print("begin", flush=True)
+    outcome = run(
+        Lake.at(folder),
+        settings=PoolSettings(workers=int(workers), isolated=True, backoff_seconds=0.01),
+        pause=float(pause),
+    )
+    print(f"committed {outcome.dataset.digest} resumed {outcome.resumed_shards}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""From an archive file to rows and a receipt."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus_dagster.extraction import ExtractionSettings
+from corpus_dagster.lake import Build, Dataset, Lake
+from corpus_dagster.schemas import DOCUMENTS
+from corpus_dagster.source import Source
+from corpus_dagster.stages import documents as stage
+from corpus_dagster.stages.documents import DocumentsSettings, DocumentsTask, Tally, clean_url, host_of
+from corpus_dagster.text.words import segments
+
+TEXT = "The committee will meet again next week to discuss the results of the survey."
+
+
+def page(body: str, *, url: str = "http://Example.com:80/a", status: int = 200, charset: str = "", kind: str = "response",
+         mime: str = "text/html") -> bytes:  # fmt: skip
+    content = f"{mime}; charset={charset}" if charset else mime
+    http = f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\n\r\n".encode() + body.encode(charset or "utf-8")
+    block = body.encode() if kind == "conversion" else http
+    head = (
+        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Target-URI: {url}\r\n"
+        f"WARC-Date: 2024-03-01T10:20:30Z\r\nContent-Type: {mime}\r\nContent-Length: {len(block)}\r\n\r\n"
+    )
+    return gzip.compress(head.encode() + block + b"\r\n\r\n", mtime=0)
+
+
+def article(text: str = TEXT) -> str:
+    return f"<html><head><title>T</title></head><body><article><p>{text}</p></article></body></html>"
+
+
+MIXED = b"".join(
+    [
+        page("", kind="warcinfo"),
+        page("GET / HTTP/1.1", kind="request"),
+        page(article()),
+        page("<p>gone", status=404),
+        page("<script>var x = 1</script>"),
+        page(article("Der Ausschuss trifft sich nächste Woche wieder, um zu besprechen, was er weiß."), charset="iso-8859-1"),
+        b"\x1f\x8b\x08broken",
+        page("x = 1", mime="text/css"),
+        page(f"  {TEXT}\r\n\r\nMore.  ", mime="text/plain", url="https://user@münchen.example./x"),
+        page(TEXT, kind="conversion", mime="text/plain"),
+        page("<div>" * 20_000 + TEXT),
+    ]
+)
+
+
+def build_in(folder: Path, name: str = "lake") -> Build:
+    settings = DocumentsSettings()
+    return Lake.at(folder / name).begin("documents", "TEST-1", identity=stage.identity(settings, {}), tables=stage.TABLES)
+
+
+def write(folder: Path, data: bytes, settings: DocumentsSettings | None = None, name: str = "lake") -> Dataset:
+    (folder / "file.warc.gz").write_bytes(data)
+    build = build_in(folder, name)
+    done = stage.write_documents(
+        DocumentsTask(3, "file.warc.gz", build, Source.at(folder), settings or DocumentsSettings())
+    )
+    assert done.shards == (3,)
+    return build.commit([3])
+
+
+def test_rows_hold_what_was_fetched_and_found(tmp_path: Path) -> None:
+    dataset = write(tmp_path, MIXED)
+    rows = dataset.read(3).to_pylist()
+    assert [r["doc_id"] for r in rows] == [(3 << 32) + i for i in range(5)]
+    assert [r["extractor"] for r in rows] == ["main_content", "main_content", "text", "wet", "plain"]
+    first, german, plain, wet, _ = rows
+    assert (first["text"], first["url"], first["host"]) == (TEXT, "http://Example.com:80/a", "example.com")
+    assert (first["record_id"], first["http_status"], first["mime"]) == ("urn:uuid:1", 200, "text/html")
+    assert first["date"].isoformat() == "2024-03-01T10:20:30+00:00"
+    assert (first["language"], first["charset_source"], first["truncated"]) == ("en", "detected", False)
+    assert first["words"] == len([s for s in segments(TEXT) if s[0].isalnum()])
+    assert first["text_bytes"] == len(TEXT)
+    assert (german["language"], german["charset"], german["charset_source"]) == ("de", "cp1252", "header")
+    assert (plain["text"], plain["host"]) == (f"{TEXT}\n\nMore.", "xn--mnchen-3ya.example")
+    assert (wet["http_status"], wet["text"]) == (0, TEXT)
+
+
+def test_every_record_is_a_document_or_counted(tmp_path: Path) -> None:
+    totals = write(tmp_path, MIXED).totals
+    assert totals["records"] == 11
+    assert totals["skipped"] == {
+        "damaged": 1, "mime": 1, "no_text": 1, "record_type:request": 1, "record_type:warcinfo": 1, "status:4xx": 1,
+    }  # fmt: skip
+    assert totals["records"] == totals["documents"] + sum(totals["skipped"].values())
+    assert sum(totals["extractors"].values()) == sum(totals["charsets"].values()) == totals["documents"]
+    (sample,) = totals["damage"]["samples"]
+    assert (sample["shard"], sample["reason"]) == (3, "damaged")
+    assert MIXED[sample["offset"] :].startswith(b"\x1f\x8b\x08broken")
+
+
+def test_twice_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
+    assert write(tmp_path, MIXED, name="a").digest == write(tmp_path, MIXED, name="b").digest
+
+
+def test_batches_do_not_change_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> tuple[pa.Table, dict[str, object]]:
+        tally = Tally()
+        batches = list(stage.documents(io.BytesIO(MIXED * 3), 1, DocumentsSettings(), tally))
+        return pa.Table.from_batches(batches, DOCUMENTS.arrow), tally.counters()
+
+    whole = rows()
+    monkeypatch.setattr(stage, "BATCH_ROWS", 2)
+    assert rows() == whole
+    monkeypatch.setattr(stage, "BATCH_BYTES", 1)
+    assert rows() == whole
+
+
+def test_an_empty_file_is_a_shard_without_rows(tmp_path: Path) -> None:
+    dataset = write(tmp_path, b"")
+    assert (dataset.rows(), dataset.totals["records"]) == (0, 0)
+
+
+def test_a_verdict_is_recorded_and_replayed(tmp_path: Path) -> None:
+    slow = page("<div>" * 2_000 + "<p>word</p>" * 60_000)
+    settings = DocumentsSettings(ExtractionSettings(max_cost=10**15, backstop_seconds=0.5))
+    first = write(tmp_path, page(article()) + slow, settings)
+    assert first.totals["verdicts"] == {"timeout": 1}
+    build = build_in(tmp_path)
+    assert list(build.verdicts(3).values()) == ["timeout"]
+    # Far more time would be allowed now, but the verdict stands, so that the bytes stay the same.
+    patient = DocumentsSettings(replace(settings.extraction, backstop_seconds=60.0))
+    tally = Tally()
+    with open(tmp_path / "file.warc.gz", "rb") as stream:
+        again = pa.Table.from_batches(stage.documents(stream, 3, patient, tally, build.verdicts(3)))
+    assert again.equals(first.read(3))
+    assert tally.verdicts == {"timeout": 1}
+
+
+def test_settings_are_json_for_the_fingerprint() -> None:
+    identity = stage.identity(DocumentsSettings(), {"warc_files/X": "d"})
+    assert json.loads(json.dumps(identity.config)) == asdict(DocumentsSettings())
+    other = stage.identity(DocumentsSettings(newlines="delete"), {"warc_files/X": "d"})
+    assert identity.fingerprint("documents", "X", stage.TABLES) != other.fingerprint("documents", "X", stage.TABLES)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("HTTP://WWW.Example.COM:8080/x", "www.example.com"),
+        ("https://user:pw@a.b./", "a.b"),
+        ("http://[2001:DB8::1]:80/", "2001:db8::1"),
+        ("http://[broken", ""),
+        ("http:///x", ""),
+        ("http://bücher.de/", "xn--bcher-kva.de"),
+        ("http://a b/", ""),
+        ("no url", ""),
+        ("http://my_host.example/", "my_host.example"),
+    ],
+)
+def test_hosts_are_lower_case_and_bare(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=40))
+def test_no_url_makes_it_raise(tail: str) -> None:
+    for url in (tail, "http://" + tail, "http://a" + tail + "/"):
+        assert host_of(url) == host_of(url).lower()
+        clean_url(url).encode()
