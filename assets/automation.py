@@ -1,7 +1,5 @@
 """A monthly schedule and a sensor that request missing crawls. Both are off until somebody switches them on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import dagster as dg

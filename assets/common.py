@@ -1,7 +1,5 @@
 """What all assets share: partitions, policies, and how the outcome of a stage becomes metadata and checks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

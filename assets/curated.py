@@ -1,7 +1,5 @@
 """`<recipe>/curated`: the corpus."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets import duplicates, filtered, quality

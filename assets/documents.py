@@ -1,7 +1,5 @@
 """`documents`: the pages of a crawl as text. Shared by all recipes."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets import warc_files

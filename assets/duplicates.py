@@ -1,7 +1,5 @@
 """`<recipe>/duplicates`: which paragraphs and documents are copies. Annotates; the text is untouched."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets import filtered

@@ -1,7 +1,5 @@
 """`<recipe>/filtered`: the recipe's URL, language, quality, repetition and line rules."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg

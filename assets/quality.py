@@ -1,7 +1,5 @@
 """`<recipe>/quality`: the classifier's score of every document that deduplication leaves."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets import duplicates, filtered, quality_model

@@ -1,7 +1,5 @@
 """`<recipe>/quality_model`: the quality classifier. Not partitioned: it is fitted on the crawls its recipe names."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets import duplicates, filtered

@@ -1,7 +1,5 @@
 """`<recipe>/removed`: every document and span that was taken out, with stage, reason and value."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets import curated, documents, duplicates, filtered, quality

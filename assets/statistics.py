@@ -1,7 +1,5 @@
 """`<recipe>/statistics`: the small tables of a crawl that analytics reads."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets import curated, documents, duplicates, filtered, removed

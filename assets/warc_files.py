@@ -1,7 +1,5 @@
 """`warc_files`: which files of a crawl a run reads. Chosen once here; everything downstream follows the choice."""
 
-from __future__ import annotations
-
 import dagster as dg
 from pydantic import Field
 

@@ -6,6 +6,7 @@ Where the texts come from and which score is enough is decided elsewhere.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,7 @@ class TrainSettings:
         word_ngrams: longest n-gram of words; 2 are bigrams.
         min_count: words seen less often are unknown.
         epochs: passes over the texts.
+        least_examples: texts looked at in all, passes counted: a small set gets more passes, or nothing is learnt.
         learning_rate: at the start; it falls to zero.
         held_out: share of the texts, chosen by their hash, that are kept for the report.
         seed: of the starting vectors and the sampling.
@@ -58,6 +60,7 @@ class TrainSettings:
     word_ngrams: int = 2
     min_count: int = 5
     epochs: int = 5
+    least_examples: int = 25_000
     learning_rate: float = 0.1
     held_out: float = 0.1
     seed: int = 0
@@ -150,7 +153,7 @@ def train(
                 bucket=settings.buckets,
                 wordNgrams=settings.word_ngrams,
                 minCount=settings.min_count,
-                epoch=settings.epochs,
+                epoch=max(settings.epochs, math.ceil(settings.least_examples / len(trained))),
                 lr=settings.learning_rate,
                 loss="softmax",
                 label=LABEL_PREFIX,

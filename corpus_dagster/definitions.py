@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
-
 from assets import (
     analytics,
     curated,
@@ -23,6 +21,7 @@ from corpus_dagster.recipes import model
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.settings import Settings
 from resources import LakeResource, PoolResource, SourceResource
+from resources.lake import S3_SCHEME
 
 JOB = "curate"
 
@@ -66,20 +65,23 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         schedules=schedules,
         sensors=sensors,
-        resources=_resources(),
+        resources=build_resources(settings),
         executor=dg.in_process_executor,
     )
     return dg.Definitions.merge(corpus, analytics.build_definitions([recipe.name for recipe in recipes]))
 
 
-def _resources() -> dict[str, object]:
-    s3 = S3Resource()
-    return {
-        "s3": s3,
-        "lake": LakeResource(s3=s3),
-        "pool": PoolResource(),
-        "source": SourceResource(s3=s3),
-    }
+def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
+    """Resources for a lake and a source; those for S3 only where one of them is a bucket."""
+    if settings.lake.startswith(S3_SCHEME) or settings.source.startswith(S3_SCHEME):
+        from dagster_aws.s3 import S3Resource
+
+        from resources.s3 import S3LakeResource, S3SourceResource
+
+        s3 = S3Resource()
+        lake, source = S3LakeResource(s3=s3), S3SourceResource(s3=s3)
+        return {"s3": s3, "lake": lake, "source": source, "pool": PoolResource()}
+    return {"lake": LakeResource(), "source": SourceResource(), "pool": PoolResource()}
 
 
 @dg.definitions

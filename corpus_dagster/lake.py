@@ -506,8 +506,12 @@ class ShardWriter(contextlib.AbstractContextManager["ShardWriter"]):
         traceback: TracebackType | None,
     ) -> None:
         with self._stack:
-            if exc_type is None:
-                self._publish()
+            try:
+                if exc_type is None:
+                    self._publish()
+            finally:
+                for part in self._parts.values():
+                    part.close()
 
     def _publish(self) -> None:
         where = f"{self.build.name} shard {self.number}"
@@ -848,6 +852,11 @@ class _PartWriter:
             self._write_row_group()
         self._writer.close()
         return {"rows": self._rows, "bytes": self.staged.size, "sha256": self.staged.sha256}
+
+    def close(self) -> None:
+        """Let go of the encoder, which else writes its footer when it is collected, to a file closed by then."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
 
     def _write_row_group(self) -> None:
         # One chunk, because the encoder ends data pages where chunks end.

@@ -392,14 +392,15 @@ class _ThisProcess:
 class _Worker:
     process: ForkServerProcess
     pipe: connection.Connection
+    lifeline: connection.Connection
     index: int | None = None
 
 
 class _Processes:
     """Worker processes, each with one task at a time, so that a death has exactly one task to blame.
 
-    All workers hold the reading end of one pipe, the lifeline, whose writing end only this process has. When
-    it is closed, by `close` or because this process is gone however it went, the kernel kills every worker.
+    Each worker holds the reading end of a pipe, its lifeline, whose writing end only this process has. When
+    that is closed, by `close` or because this process is gone however it went, the kernel kills the worker.
     """
 
     def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
@@ -408,7 +409,6 @@ class _Processes:
         self._context.set_forkserver_preload(PRELOADED)
         self._workers: list[_Worker] = []
         self._limit = workers
-        self._lifeline, self._lifeline_held = self._context.Pipe(duplex=False)
 
     def has_room(self) -> bool:
         return len(self._workers) < self._limit or any(w.index is None for w in self._workers)
@@ -440,31 +440,30 @@ class _Processes:
         return ended
 
     def close(self) -> None:
-        if any(w.index is not None for w in self._workers):
-            self._lifeline_held.close()
         for worker in self._workers:
+            if worker.index is not None:
+                worker.lifeline.close()
             worker.pipe.close()
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
-        self._lifeline_held.close()
-        for worker in self._workers:
-            if worker.process.is_alive():
-                worker.process.kill()
-            worker.process.join()
-            worker.process.close()
+            self._bury(worker)
         self._workers.clear()
-        self._lifeline.close()
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        with theirs, _environment(THREAD_LIMITS), _no_main_module():
-            process = self._context.Process(
-                target=_work, args=(self._function, theirs, self._lifeline), name="corpus-worker", daemon=True
-            )
-            process.start()
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
+        held_by_worker, lifeline = self._context.Pipe(duplex=False)
+        try:
+            with theirs, held_by_worker, _environment(THREAD_LIMITS), _no_main_module():
+                process = self._context.Process(
+                    target=_work, args=(self._function, theirs, held_by_worker), name="corpus-worker", daemon=True
+                )
+                process.start()
+            worker = _Worker(process, ours, lifeline)
+            self._workers.append(worker)
+        except BaseException:  # an interrupt between the start and the list must not lose the worker
+            lifeline.close()
+            raise
         return worker
 
     def _receive(self, worker: _Worker) -> Success | Trouble | None:
@@ -477,11 +476,18 @@ class _Processes:
         self._workers.remove(worker)
         worker.pipe.close()
         worker.process.join(STOP_SECONDS)
-        worker.process.kill()
-        worker.process.join()
-        cause = f"its worker {_exit_in_words(worker.process.exitcode)}"
-        worker.process.close()
+        cause = f"its worker {_exit_in_words(self._bury(worker))}"
         return Trouble(cause, "", retryable=True) if worker.index is not None else None
+
+    def _bury(self, worker: _Worker) -> int | None:
+        """Kill what still lives, and give back what it held; returns its exit code."""
+        if worker.process.is_alive():
+            worker.process.kill()
+        worker.process.join()
+        code = worker.process.exitcode
+        worker.process.close()
+        worker.lifeline.close()
+        return code
 
 
 def _exit_in_words(code: int | None) -> str:

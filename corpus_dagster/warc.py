@@ -11,7 +11,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
@@ -34,6 +34,9 @@ MAX_RECORD = MAX_BODY + MAX_HEADER
 
 READ_BYTES = 1 << 20
 """Bytes asked of the file at a time."""
+
+INFLATE_BYTES = 16 * 1024
+"""Compressed bytes given to zlib at a time."""
 
 ZSTD_READ_BYTES = 16 * 1024
 """Bytes decompressed at a time from zstd: what comes before an error in the same piece is lost with it."""
@@ -338,7 +341,9 @@ def _bad_end(window: _Window, arc: bool) -> str | None:
     rest = tail.lstrip(_BLANK)
     if not rest or tail.startswith(b"\n" if arc else (b"\r\n\r\n", b"\n\n")):
         return None
-    if rest.startswith(b"WARC/") or _starts_record(rest if len(rest) < 256 else window.peek(MAX_HEADER).lstrip(_BLANK)):
+    if rest.startswith(b"WARC/") or _starts_record(
+        rest if len(rest) < 256 else window.peek(MAX_HEADER).lstrip(_BLANK)
+    ):
         return None
     return f"no record boundary at the declared end: {tail[:40]!r}"
 
@@ -354,12 +359,14 @@ def _gzip_frames(stream: BinaryIO) -> Iterator[_Frame | Skipped]:
             yield from _long_member(member, data, offset)
         elif member.fault is None:
             for frame in _frames(_Window.over(data), offset):
-                cut = isinstance(frame, Skipped) and frame.reason == "truncated_file"
-                yield Skipped(offset, "damaged", frame.detail) if cut else frame
+                if isinstance(frame, Skipped) and frame.reason == "truncated_file":
+                    # The member is whole, so it is its header that is wrong.
+                    yield Skipped(offset, "damaged", frame.detail)
+                else:
+                    yield frame
         else:
             # Without a checksum only records before the last one, which is cut, can be trusted.
-            whole = [f for f in _frames(_Window.over(data), offset)][:-1] if data else []
-            yield from whole
+            yield from list(_frames(_Window.over(data), offset))[:-1]
             yield Skipped(offset, member.fault, member.detail)
         if member.fault == "truncated_file":
             return
@@ -373,15 +380,11 @@ def _long_member(member: _Member, data: bytes, offset: int) -> Iterator[_Frame |
     def read(size: int) -> bytes:
         return pending.pop() if pending else member.read(size)
 
-    for frame in _frames(_Window(read), None):
+    for frame in _frames(_Window(read)):
         if isinstance(frame, Skipped) and frame.reason == "truncated_file" and member.fault is not None:
             break
-        position = frame.offset
-        yield (
-            Skipped(offset if position == 0 else position, frame.reason, frame.detail)
-            if isinstance(frame, Skipped)
-            else _Frame(offset if position == 0 else position, frame.arc, frame.header, frame.body, frame.cut)
-        )
+        # A member of one record is found at the member's offset in the file, those of a long stream within it.
+        yield frame if frame.offset else replace(frame, offset=offset)
     while member.read(READ_BYTES):
         pass
     if member.fault is not None:
@@ -394,7 +397,8 @@ class _Member:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._raw = b""
-        self._raw_end = 0
+        self._at = 0
+        self._end = 0
         self._decoder = zlib.decompressobj(31)
         self.offset = 0
         self.finished = True
@@ -402,20 +406,23 @@ class _Member:
         self.detail = ""
 
     def _more(self) -> bool:
+        """Read on; what was used up is dropped."""
         part = self._stream.read(READ_BYTES)
-        self._raw += part
-        self._raw_end += len(part)
+        self._raw = self._raw[self._at :] + part
+        self._at = 0
+        self._end += len(part)
         return bool(part)
 
     def open_next(self) -> bool:
-        """Go to the next member; False at the end of the file. Zero padding between members is no damage."""
+        """Go to the next member; False at the end of the file. Zero padding is no damage."""
         while True:
-            self._raw = self._raw.lstrip(b"\x00")
-            if self._raw:
+            while self._at < len(self._raw) and self._raw[self._at] == 0:
+                self._at += 1
+            if self._at < len(self._raw):
                 break
             if not self._more():
                 return False
-        self.offset = self._raw_end - len(self._raw)
+        self.offset = self._end - len(self._raw) + self._at
         self._decoder = zlib.decompressobj(31)
         self.finished = False
         self.fault = None
@@ -425,40 +432,40 @@ class _Member:
         """Up to `size` bytes of the member; fewer at its end or at a fault, which is then set."""
         parts: list[bytes] = []
         while size > 0 and not self.finished and self.fault is None:
-            if not self._raw and not self._more():
+            if self._at >= len(self._raw) and not self._more():
                 self.fault, self.detail = "truncated_file", "the file ends inside a gzip member"
                 break
+            # Small pieces, because zlib copies what is left of a piece whenever a member ends in it.
+            piece = self._raw[self._at : self._at + INFLATE_BYTES]
             try:
-                part = self._decoder.decompress(self._raw, size)
+                part = self._decoder.decompress(piece, size)
             except zlib.error as error:
                 self.fault, self.detail = "damaged", str(error)
                 break
             parts.append(part)
             size -= len(part)
-            if self._decoder.eof:
-                self._raw = self._decoder.unused_data
-                self.finished = True
-            else:
-                self._raw = self._decoder.unconsumed_tail
-        return b"".join(parts)
+            self.finished = self._decoder.eof
+            left = self._decoder.unused_data if self.finished else self._decoder.unconsumed_tail
+            self._at += len(piece) - len(left)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def resync(self, position: int) -> bool:
         """Go to the first member at or after a position which holds the start of a record."""
         self._stream.seek(position)
-        self._raw, self._raw_end = b"", position
+        self._raw, self._at, self._end = b"", 0, position
         while True:
-            at = self._raw.find(_GZIP_MAGIC)
-            if at >= 0 and len(self._raw) - at < MAX_HEADER and self._more():
+            found = self._raw.find(_GZIP_MAGIC, self._at)
+            if found < 0:
+                self._at = max(self._at, len(self._raw) - len(_GZIP_MAGIC) + 1)
+                if not self._more():
+                    return False
                 continue
-            if at >= 0:
-                if _holds_record(self._raw[at : at + MAX_HEADER]):
-                    self._raw = self._raw[at:]
-                    return True
-                self._raw = self._raw[at + 1 :]
+            self._at = found
+            if len(self._raw) - found < MAX_HEADER and self._more():
                 continue
-            self._raw = self._raw[-2:]
-            if not self._more():
-                return False
+            if _holds_record(self._raw[self._at : self._at + MAX_HEADER]):
+                return True
+            self._at += 1
 
 
 def _holds_record(raw: bytes) -> bool:
@@ -613,7 +620,9 @@ def _is_binary(body: bytes) -> bool:
 
 def _iso_date(value: str) -> datetime | None:
     """WARC-Date: ISO 8601, UTC, in WARC 1.1 with up to nine digits of a second."""
-    match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.](\d{1,9}))?Z", value.strip(), re.ASCII)
+    match = re.fullmatch(
+        r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.](\d{1,9}))?Z", value.strip(), re.ASCII
+    )
     if match is None:
         return None
     fraction = (match.group(7) or "").ljust(6, "0")[:6]

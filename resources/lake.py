@@ -1,34 +1,26 @@
-"""The lake as a resource. On S3, region, endpoint and keys come from `dagster_aws.s3.S3Resource`."""
+"""The lake as a resource: a folder, or a bucket with the machine's own AWS configuration.
 
-from __future__ import annotations
+Explicit S3 settings come from `resources.s3`, which is loaded only where a bucket is used: importing `dagster_aws` takes
+longer than all other definitions together.
+"""
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from corpus_dagster.lake import Lake
 from corpus_dagster.settings import Settings
 
-
-def s3_options(s3: S3Resource) -> dict[str, str]:
-    """The S3 resource as options of the object store; what is not set there is left to the AWS environment."""
-    options = {
-        "region": s3.region_name,
-        "endpoint": s3.endpoint_url,
-        "access_key_id": s3.aws_access_key_id,
-        "secret_access_key": s3.aws_secret_access_key,
-        "session_token": s3.aws_session_token,
-        "allow_http": "true" if s3.endpoint_url and s3.endpoint_url.startswith("http://") else None,
-        "skip_signature": "true" if s3.use_unsigned_session else None,
-    }
-    return {name: value for name, value in options.items() if value}
+S3_SCHEME = "s3://"
 
 
 class LakeResource(dg.ConfigurableResource):
     """Where datasets are written and read."""
 
-    s3: dg.ResourceDependency[S3Resource]
     uri: str = Field(default="", description="folder or s3://bucket/prefix; empty: CORPUS_LAKE")
+
+    def options(self) -> dict[str, str] | None:
+        """Options of the object store; None leaves everything to the environment."""
+        return None
 
     def open(self) -> Lake:
         """The lake.
@@ -37,4 +29,4 @@ class LakeResource(dg.ConfigurableResource):
             corpus_dagster.objects.StorageError: the address cannot be used.
         """
         uri = self.uri or Settings.from_environment().lake
-        return Lake.at(uri, s3_options(self.s3) if uri.startswith("s3://") else None)
+        return Lake.at(uri, self.options() if uri.startswith(S3_SCHEME) else None)

@@ -1,7 +1,5 @@
 """How an asset spreads its shards over processes or a Ray cluster."""
 
-from __future__ import annotations
-
 import dagster as dg
 from pydantic import Field
 

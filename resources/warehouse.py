@@ -1,7 +1,5 @@
 """Where the analytics warehouse lies: exported statistics, the DuckDB file, dbt's artefacts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import dagster as dg

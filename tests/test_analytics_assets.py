@@ -10,7 +10,6 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pytest
-from dagster_aws.s3 import S3Resource
 from reference.statistics import Shape, documents, statistics, write
 
 from assets import analytics
@@ -40,7 +39,7 @@ class Place:
             analytics.build_analytics(RECIPES),
             selection=dg.AssetSelection.assets(*keys),
             resources={
-                "lake": LakeResource(s3=S3Resource(), uri=self.lake.uri),
+                "lake": LakeResource(uri=self.lake.uri),
                 "warehouse": WarehouseResource(folder=str(self.store.folder)),
             },
             instance=self.instance,
@@ -176,7 +175,7 @@ def test_only_warnings_do_not_block() -> None:
 def test_lineage_runs_from_all_crawls_of_all_recipes_to_the_marts() -> None:
     crawls = dg.StaticPartitionsDefinition(list(CRAWLS))
     upstream = [dg.AssetSpec([recipe, "statistics"], partitions_def=crawls) for recipe in RECIPES]
-    lake = {"lake": LakeResource(s3=S3Resource(), uri="lake")}
+    lake = {"lake": LakeResource(uri="lake")}
     defs = dg.Definitions.merge(
         analytics.build_definitions(RECIPES), dg.Definitions(assets=upstream, resources=lake)
     )

@@ -27,7 +27,9 @@ TEXT = "The committee will meet again next week to discuss the results of the su
 def page(body: str, *, url: str = "http://Example.com:80/a", status: int = 200, charset: str = "", kind: str = "response",
          mime: str = "text/html") -> bytes:  # fmt: skip
     content = f"{mime}; charset={charset}" if charset else mime
-    http = f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\n\r\n".encode() + body.encode(charset or "utf-8")
+    http = f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\n\r\n".encode() + body.encode(
+        charset or "utf-8"
+    )
     block = body.encode() if kind == "conversion" else http
     head = (
         f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Target-URI: {url}\r\n"
@@ -47,7 +49,10 @@ MIXED = b"".join(
         page(article()),
         page("<p>gone", status=404),
         page("<script>var x = 1</script>"),
-        page(article("Der Ausschuss trifft sich nächste Woche wieder, um zu besprechen, was er weiß."), charset="iso-8859-1"),
+        page(
+            article("Der Ausschuss trifft sich nächste Woche wieder, um zu besprechen, was er weiß."),
+            charset="iso-8859-1",
+        ),
         b"\x1f\x8b\x08broken",
         page("x = 1", mime="text/css"),
         page(f"  {TEXT}\r\n\r\nMore.  ", mime="text/plain", url="https://user@münchen.example./x"),
@@ -59,10 +64,14 @@ MIXED = b"".join(
 
 def build_in(folder: Path, name: str = "lake") -> Build:
     settings = DocumentsSettings()
-    return Lake.at(folder / name).begin("documents", "TEST-1", identity=stage.identity(settings, {}), tables=stage.TABLES)
+    return Lake.at(folder / name).begin(
+        "documents", "TEST-1", identity=stage.identity(settings, {}), tables=stage.TABLES
+    )
 
 
-def write(folder: Path, data: bytes, settings: DocumentsSettings | None = None, name: str = "lake") -> Dataset:
+def write(
+    folder: Path, data: bytes, settings: DocumentsSettings | None = None, name: str = "lake"
+) -> Dataset:
     (folder / "file.warc.gz").write_bytes(data)
     build = build_in(folder, name)
     done = stage.write_documents(
@@ -144,7 +153,9 @@ def test_settings_are_json_for_the_fingerprint() -> None:
     identity = stage.identity(DocumentsSettings(), {"warc_files/X": "d"})
     assert json.loads(json.dumps(identity.config)) == asdict(DocumentsSettings())
     other = stage.identity(DocumentsSettings(newlines="delete"), {"warc_files/X": "d"})
-    assert identity.fingerprint("documents", "X", stage.TABLES) != other.fingerprint("documents", "X", stage.TABLES)
+    assert identity.fingerprint("documents", "X", stage.TABLES) != other.fingerprint(
+        "documents", "X", stage.TABLES
+    )
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,17 @@ def test_elements_with_optional_end_tags_do_not_nest() -> None:
     assert measure(("<select>" + "<option>x" * 3000).encode()).depth <= 2
 
 
-@pytest.mark.parametrize("unit", ["<span><div></span>", "<div><table><td></div>", "<div></foo>", "<b><div></b>", "<a><div>"])
+@pytest.mark.parametrize(
+    "unit", ["<span><div></span>", "<div><table><td></div>", "<div></foo>", "<b><div></b>", "<a><div>"]
+)
 def test_end_tags_that_close_nothing_do_not_hide_nesting(unit: str) -> None:
     assert measure((unit * 1000).encode()).depth >= 1000
 
 
 def test_attributes_and_formatting_are_counted() -> None:
-    work = measure(b"<div a b=1 c='x>' d=\"<\" / e><p>" + b"".join(b"<font a=%d>" % i for i in range(20)) + b"</p><p>x")
+    work = measure(
+        b"<div a b=1 c='x>' d=\"<\" / e><p>" + b"".join(b"<font a=%d>" % i for i in range(20)) + b"</p><p>x"
+    )
     assert work.attributes == 5
     assert work.formatting == 20
     assert work.formatting_work >= 20
@@ -193,7 +197,11 @@ def test_the_child_process_ends_with_its_parent(tmp_path: Path) -> None:
     )
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
     )
     child = int(done.stdout)
     deadline = time.monotonic() + 5
@@ -221,13 +229,28 @@ def _alive(pid: int) -> bool:
         ("é".encode("cp1252"), "iso-8859-1", "cp1252", "header"),
         ("é".encode("cp1252") + b"<meta charset=utf-8>", "iso-8859-1", "cp1252", "header"),
         ("<meta charset='windows-1251'>привет мир".encode("cp1251"), "", "cp1251", "meta"),
-        ('<meta http-equiv=x content="text/html; charset=Shift_JIS">日本語'.encode("cp932"), "", "cp932", "meta"),
+        (
+            '<meta http-equiv=x content="text/html; charset=Shift_JIS">日本語'.encode("cp932"),
+            "",
+            "cp932",
+            "meta",
+        ),
         ('<?xml version="1.0" encoding="gb2312"?><p>你好</p>'.encode("gb18030"), "", "gb18030", "meta"),
-        (("Съешь ещё этих мягких французских булок, да выпей чаю. " * 9).encode("cp1251"), "", "cp1251", "detected"),
+        (
+            ("Съешь ещё этих мягких французских булок, да выпей чаю. " * 9).encode("cp1251"),
+            "",
+            "cp1251",
+            "detected",
+        ),
         ("grüße".encode(), "", "utf-8", "detected"),
         (b"plain", "", "utf-8", "detected"),
         ("grüße aus köln".encode(), "iso-8859-1", "utf-8", "detected"),
-        (("Съешь ещё этих мягких французских булок, да выпей чаю. " * 9).encode("cp1251"), "utf-8", "cp1251", "detected"),
+        (
+            ("Съешь ещё этих мягких французских булок, да выпей чаю. " * 9).encode("cp1251"),
+            "utf-8",
+            "cp1251",
+            "detected",
+        ),
         ("abc".encode(), "no-such-charset", "utf-8", "detected"),
         (b"<meta charset=utf-16>abc\xc3\xa9", "", "utf-8", "meta"),
     ],
@@ -243,7 +266,10 @@ def test_a_character_cut_at_the_end_does_not_overrule_the_declaration() -> None:
     assert (decoded.charset, decoded.source) == ("utf-8", "header")
 
 
-@pytest.mark.parametrize("label", ["utf-8", "latin1", "gbk", "sjis", "euc-kr", "big5", "utf-16", "koi8-r", "iso-2022-jp", "macintosh"])
+@pytest.mark.parametrize(
+    "label",
+    ["utf-8", "latin1", "gbk", "sjis", "euc-kr", "big5", "utf-16", "koi8-r", "iso-2022-jp", "macintosh"],
+)
 @settings(max_examples=60, deadline=None)
 @given(body=st.binary(max_size=300))
 def test_decoded_text_is_sound_unicode(label: str, body: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import multiprocessing as mp
 import os
 import pickle
 import threading
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 from lake_jobs import CRAWL, LENGTHS, PAGES, TABLES
 
 from corpus_dagster import lake as lake_module
-from corpus_dagster import schemas
+from corpus_dagster import pool, schemas
 from corpus_dagster.lake import Build, Dataset, Identity, Lake, LakeError
 from corpus_dagster.objects import StorageError
 from corpus_dagster.schemas import SchemaError, TableSchema
@@ -449,31 +448,18 @@ def test_a_committed_part_is_not_replaced_by_other_bytes(lake: Lake, tmp_path: P
     assert lake_jobs.snapshot(tmp_path) == before
 
 
-def race(folder: str, start: Any, rows: int, results: Any) -> None:
-    """Write one shard under one fingerprint and commit it; put the digest, or the name of the error."""
-    build = lake_jobs.begin(Lake.at(folder))
-    with build.shard(rows) as writer:
-        lake_jobs.fill(writer, rows)
-    start.wait()
-    try:
-        results.put(build.commit([rows]).digest)
-    except LakeError as error:
-        results.put(type(error).__name__)
-
-
 @pytest.mark.parametrize("attempt", range(3))
-def test_of_processes_that_commit_different_content_at_once_exactly_one_wins(
-    tmp_path: Path, attempt: int
-) -> None:
-    context = mp.get_context("forkserver")
-    start, results = context.Event(), context.SimpleQueue()
-    writers = [context.Process(target=race, args=(str(tmp_path), start, rows, results)) for rows in (5, 6, 7)]
-    for writer in writers:
-        writer.start()
-    start.set()
-    outcomes = [results.get() for _ in writers]
-    for writer in writers:
-        writer.join()
+def test_of_processes_that_commit_different_content_at_once_exactly_one_wins(tmp_path: Path, attempt: int) -> None:
+    racers = [lake_jobs.Racer(str(tmp_path), rows, of=3) for rows in (5, 6, 7)]
+    outcomes: list[str] = []
+    pool.run(
+        lake_jobs.race,
+        racers,
+        settings=pool.PoolSettings(workers=3),
+        name=str,
+        on_result=lambda outcome: outcomes.append(outcome.result),
+        report=print,
+    )
     assert outcomes.count("LakeError") == 2
     (winner,) = set(outcomes) - {"LakeError"}
     assert Lake.at(tmp_path).require("pages", CRAWL).digest == winner

@@ -137,7 +137,9 @@ def test_a_remote_file_is_read_in_order_with_one_chunk_ahead(server: Server, wai
     source = pickle.loads(pickle.dumps(address(server)))
     with source.open("file") as stream:
         assert stream.read() == DATA
-    assert server.requests == [f"bytes={i}-{min(i + 65536, len(DATA)) - 1}" for i in range(0, len(DATA), 65536)]
+    assert server.requests == [
+        f"bytes={i}-{min(i + 65536, len(DATA)) - 1}" for i in range(0, len(DATA), 65536)
+    ]
     assert server.most_running <= 2
     assert waits == []
 
@@ -165,7 +167,10 @@ def test_faults_are_tried_again_with_growing_delays(server: Server, waits: list[
 
 def test_faults_without_end_are_one_clear_error(server: Server, waits: list[float]) -> None:
     server.faults = 10**6
-    with address(server).open("file") as stream, pytest.raises(SourceError, match=r"crawl/file at byte 0 .*8 attempts"):
+    with (
+        address(server).open("file") as stream,
+        pytest.raises(SourceError, match=r"crawl/file at byte 0 .*8 attempts"),
+    ):
         stream.read()
     assert waits == [0.5, 1, 2, 4, 8, 16, 30]
 
@@ -185,7 +190,13 @@ def test_a_bucket_is_read_by_ranges(waits: list[float]) -> None:
         client.put_object(Bucket="crawls", Key="data/a/file", Body=DATA)
         source = Source.at(
             "s3://crawls/data",
-            {"endpoint": endpoint, "allow_http": "true", "access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"},
+            {
+                "endpoint": endpoint,
+                "allow_http": "true",
+                "access_key_id": "test",
+                "secret_access_key": "test",
+                "region": "us-east-1",
+            },
         )
         assert source.read("a/file") == DATA
         with source.open("a/file") as stream:

@@ -21,7 +21,9 @@ from corpus_dagster.warc import REASONS, Capture, Skipped, read_records
 PAGE = b"<html><body><p>A page with some text.</p></body></html>"
 
 
-def response(body: bytes = PAGE, headers: str = "Content-Type: text/html", status: str = "HTTP/1.1 200 OK") -> bytes:
+def response(
+    body: bytes = PAGE, headers: str = "Content-Type: text/html", status: str = "HTTP/1.1 200 OK"
+) -> bytes:
     head = f"{status}\r\n{headers}\r\n\r\n" if headers else f"{status}\r\n\r\n"
     return head.encode("latin-1") + body
 
@@ -43,7 +45,11 @@ def record(number: int, block: bytes | None = None, *, kind: str = "response", e
 
 def arc_record(number: int, block: bytes | None = None) -> bytes:
     block = response() if block is None else block
-    return f"http://example.com/{number} 1.2.3.4 20080430204825 text/html {len(block)}\n".encode() + block + b"\n"
+    return (
+        f"http://example.com/{number} 1.2.3.4 20080430204825 text/html {len(block)}\n".encode()
+        + block
+        + b"\n"
+    )
 
 
 ARC_HEAD = b"filedesc://x.arc 0.0.0.0 20080430204825 text/plain 77\n1 0 Crawl\nURL IP-address Archive-date Content-type Archive-length\n" + b" " * 11 + b"\n"  # fmt: skip
@@ -78,7 +84,13 @@ MEMBERS = [gzip.compress(r, mtime=0) for r in SOUND]
 
 def test_every_container_gives_the_same_captures() -> None:
     plain = b"".join(SOUND)
-    containers = [plain, b"".join(MEMBERS), gzip.compress(plain), zstd(plain), b"".join(zstd(r) for r in SOUND)]
+    containers = [
+        plain,
+        b"".join(MEMBERS),
+        gzip.compress(plain),
+        zstd(plain),
+        b"".join(zstd(r) for r in SOUND),
+    ]
     bodies = [[(i.url, i.body, i.date) for i in read(c) if isinstance(i, Capture)] for c in containers]
     assert len(bodies[0]) == 5
     assert all(b == bodies[0] for b in bodies)
@@ -139,7 +151,10 @@ def test_wet_text_and_web_resources_are_captures() -> None:
         (response(headers="Content-Type: image/png"), "mime"),
         (response(b"%PDF-1.4 ..."), "not_text"),
         (response(b"\r\n \r\n"), "empty"),
-        (response(b"\x00\x01garbage\x02", headers="Content-Type: text/html\r\nContent-Encoding: gzip"), "decode_error"),
+        (
+            response(b"\x00\x01garbage\x02", headers="Content-Type: text/html\r\nContent-Encoding: gzip"),
+            "decode_error",
+        ),
         (b"no status line\r\n\r\n<html>", "http_malformed"),
         (b"", "http_malformed"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000, "http_malformed"),
@@ -182,14 +197,20 @@ def damaged(at: int, change: bytes) -> bytes:
         pytest.param(damaged(20, bytes(100)), id="zeros"),
         pytest.param(b"".join([*MEMBERS[:2], MEMBERS[2][:90], *MEMBERS[3:]]), id="cut"),
         pytest.param(b"".join([*MEMBERS[:2], b"garbage" * 50, *MEMBERS[3:]]), id="garbage"),
-        pytest.param(b"".join([*MEMBERS[:2], gzip.compress(record(2, length=10**12)), *MEMBERS[3:]]), id="length"),
-        pytest.param(b"".join([*MEMBERS[:2], gzip.compress(record(2, length=20)), *MEMBERS[3:]]), id="short-length"),
+        pytest.param(
+            b"".join([*MEMBERS[:2], gzip.compress(record(2, length=10**12)), *MEMBERS[3:]]), id="length"
+        ),
+        pytest.param(
+            b"".join([*MEMBERS[:2], gzip.compress(record(2, length=20)), *MEMBERS[3:]]), id="short-length"
+        ),
         pytest.param(b"".join([*MEMBERS[:2], gzip.compress(b"X" + SOUND[2]), *MEMBERS[3:]]), id="no-record"),
         pytest.param(b"".join([*SOUND[:2], record(2, length=20), *SOUND[3:]]), id="plain-short-length"),
         pytest.param(b"".join([*SOUND[:2], record(2, length=200), *SOUND[3:]]), id="plain-long-length"),
         pytest.param(b"".join([*SOUND[:2], record(2, length=10**12), *SOUND[3:]]), id="plain-huge-length"),
         pytest.param(b"".join([*SOUND[:2], b"X" + SOUND[2], *SOUND[3:]]), id="plain-no-record"),
-        pytest.param(b"".join([*SOUND[:2], b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", *SOUND[3:]]), id="no-length"),
+        pytest.param(
+            b"".join([*SOUND[:2], b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", *SOUND[3:]]), id="no-length"
+        ),
     ],
 )
 def test_damage_costs_one_record(data: bytes) -> None:
@@ -247,9 +268,14 @@ def test_no_bytes_make_the_reader_raise(noise: bytes, at: int, compressed: bool,
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from(["", "gzip", "deflate", "br", "zstd", "gzip, br"]), st.booleans())
+@given(
+    st.binary(max_size=300), st.sampled_from(["", "gzip", "deflate", "br", "zstd", "gzip, br"]), st.booleans()
+)
 def test_no_http_message_makes_the_reader_raise(noise: bytes, encoding: str, chunked: bool) -> None:
-    headers = f"Content-Type: text/html\r\nContent-Encoding: {encoding}" + "\r\nTransfer-Encoding: chunked" * chunked
+    headers = (
+        f"Content-Type: text/html\r\nContent-Encoding: {encoding}"
+        + "\r\nTransfer-Encoding: chunked" * chunked
+    )
     for block in (noise, response(noise, headers), b"HTTP/1.1 200 OK" + noise):
         assert len(read(record(1, block))) == 1
 
@@ -346,14 +372,19 @@ def test_chunks_are_joined_and_wrongly_declared_ones_kept(payload: bytes, expect
 
 def test_gzip_inside_chunks_is_undone() -> None:
     block = response(
-        chunked(gzip.compress(PAGE)), "Content-Type: text/html\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked"
+        chunked(gzip.compress(PAGE)),
+        "Content-Type: text/html\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked",
     )
     assert body_of(block) == PAGE
 
 
 def test_an_encoding_that_ends_early_gives_what_came_through() -> None:
     body = random.Random(1).randbytes(50_000).hex().encode()
-    item = one(response(b"".join([gzip.compress(body)[:20_000]]), "Content-Type: text/html\r\nContent-Encoding: gzip"))
+    item = one(
+        response(
+            b"".join([gzip.compress(body)[:20_000]]), "Content-Type: text/html\r\nContent-Encoding: gzip"
+        )
+    )
     assert isinstance(item, Capture)
     assert item.truncated
     assert body.startswith(item.body)
@@ -361,7 +392,8 @@ def test_an_encoding_that_ends_early_gives_what_came_through() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress), ("zstd", zstd)]
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress), ("zstd", zstd)],
 )
 def test_a_decompression_bomb_is_cut(encoding: str, compress: object) -> None:
     bomb = compress(b"<p>" + b"a" * (60 << 20))  # pyright: ignore[reportCallIssue]
@@ -372,7 +404,10 @@ def test_a_decompression_bomb_is_cut(encoding: str, compress: object) -> None:
 
 
 def test_headers_are_read_leniently() -> None:
-    block = b"ICY 200\nContent-Type : Text/HTML ; Charset='Latin1'\n folded\nbroken line\n: x\nContent-Type: image/png\n\n" + PAGE
+    block = (
+        b"ICY 200\nContent-Type : Text/HTML ; Charset='Latin1'\n folded\nbroken line\n: x\nContent-Type: image/png\n\n"
+        + PAGE
+    )
     item = one(block)
     assert isinstance(item, Capture)
     assert (item.mime, item.charset, item.body) == ("text/html", "Latin1", PAGE)

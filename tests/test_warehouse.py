@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -166,9 +167,10 @@ def test_staging_has_the_columns_of_the_lake() -> None:
 
 def test_the_project_holds_no_python_and_no_folder_that_dbt_has() -> None:
     # `dbt/` beside the checkout joins the search path of the package `dbt`.
-    import dbt.cli
-
-    library = Path(dbt.cli.__file__).parents[1]
+    found = importlib.util.find_spec("dbt")
+    assert found is not None
+    assert found.origin is not None
+    library = Path(found.origin).parent
     project = warehouse.dbt_project_dir()
     assert not list(project.rglob("*.py"))
     taken = {path.name.removesuffix(".py") for path in library.iterdir()}

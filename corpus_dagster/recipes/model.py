@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 from pydantic import model_validator
 
-from corpus_dagster.dedup.bloom import BloomSettings
+from corpus_dagster.dedup.bloom import MAX_FILTER_BYTES, BloomSettings
 from corpus_dagster.errors import nearest
 from corpus_dagster.rules import dclm as _dclm
 from corpus_dagster.rules import language as _language
@@ -54,7 +54,7 @@ class BloomDedup(_Model):
     false_positive_rate: float = Field(default=0.01, gt=0, lt=1, description="of the filter when it is full")
     shards_per_filter: int = Field(default=100, ge=1, description="shards that share one filter: the scope")
     max_filter_bytes: int = Field(
-        default=1 << 30, ge=1 << 10, description="largest filter; a fuller one is reported"
+        default=1 << 30, ge=1 << 10, le=MAX_FILTER_BYTES, description="largest filter; a fuller one is reported"
     )
     seed: int = Field(default=0, ge=0, description="of the hash functions")
 

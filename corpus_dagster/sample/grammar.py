@@ -26,6 +26,11 @@ UNSPACED = frozenset({"ja", "zh"})
 RUN = 5
 """Shortest run of words that a text may not repeat: the shortest n-gram whose repetition the Gopher rules count."""
 
+_INSERTED = frozenset({"sentences", "asides", "steps"})
+"""Sections whose English sentences may carry an insertion: without one, a text of long sentences would share most of its
+13-grams with the many others from the same bank, and deduplication would take it for a copy."""
+
+_OPENER = re.compile(r"(?:The|An?|In|On|At|If|When|Where|Whoever|With|Most|Many|Every|There|This|That|People|It) ")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _SLOT = re.compile(r"<([a-z_]+)>")
 _ARTICLE = re.compile(r"\b([Aa])n? (?=(\w+))")
@@ -82,6 +87,12 @@ def letters(text: str) -> int:
     return sum(map(len, words(text)))
 
 
+def runs(text: str) -> set[tuple[str, ...]]:
+    """Every run of `RUN` words of a text."""
+    spelt = words(text)
+    return {tuple(spelt[i : i + RUN]) for i in range(len(spelt) - RUN + 1)}
+
+
 def _article(match: re.Match[str]) -> str:
     letter, following = match.group(1), match.group(2).lower()
     vowel = following[0] in "aeiou" and not _CONSONANT_SOUND.match(following)
@@ -104,6 +115,7 @@ class Prose:
         self.dice = dice
         self.banks = [bank(name) for name in banks]
         self._unused: dict[str, list[tuple[Bank, str]]] = {}
+        self._insertions: list[str] = []
         self._runs: set[tuple[str, ...]] = set()
 
     def _draw(self, section: str) -> tuple[Bank, str]:
@@ -124,12 +136,28 @@ class Prose:
         for _ in range(8):
             source, template = self._draw(section)
             sentence = expand(template, source, self.dice)
-            spelt = words(sentence)
-            runs = {tuple(spelt[i : i + RUN]) for i in range(len(spelt) - RUN + 1)}
-            if self._runs.isdisjoint(runs):
-                self._runs |= runs
+            if section in _INSERTED and source.name.startswith("en/") and not self.dice.one_in(5):
+                sentence = self._inserted(sentence)
+            if self.is_new(sentence):
                 break
+        self._runs |= runs(sentence)
         return sentence
+
+    def _inserted(self, sentence: str) -> str:
+        """The sentence with a passing remark behind its last comma, or before it where there is none."""
+        if not self._insertions:
+            self._insertions = self.dice.shuffled(bank("en/common").sections["insertions"])
+        head, comma, tail = sentence.rpartition(", ")
+        if comma:
+            return f"{head}, {self._insertions.pop()}, {tail}"
+        if _OPENER.match(sentence):
+            remark = self._insertions.pop()
+            return f"{remark[0].upper()}{remark[1:]}, {sentence[0].lower()}{sentence[1:]}"
+        return sentence
+
+    def is_new(self, sentence: str) -> bool:
+        """Whether the text so far shares no run of words with the sentence."""
+        return self._runs.isdisjoint(runs(sentence))
 
     def paragraph(self, sentences: int, section: str = "sentences") -> str:
         """Sentences in one line."""

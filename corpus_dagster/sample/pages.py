@@ -27,7 +27,7 @@ _MONTHS = ("January", "February", "March", "April", "May", "June", "September", 
 _CODE = (
     "SELECT due_date, count(*)\nFROM loans\nGROUP BY due_date\nORDER BY due_date;",
     "CREATE TABLE readings (\n  station text NOT NULL,\n  taken_at timestamp NOT NULL,\n  height_cm integer\n);",
-    "BEGIN;\nUPDATE members SET status = 'paid' WHERE id = 17;\nCOMMIT;",
+    "BEGIN;\nUPDATE members SET paid = true WHERE id = 17;\nCOMMIT;",
     "CREATE INDEX parcels_by_postcode ON parcels (postcode, created_at);",
 )
 NOTICES = (
@@ -98,6 +98,15 @@ def _topics(dice: Dice, n: int) -> list[str]:
     return [f"en/{topic}" for topic in dice.sample(TOPICS, n)]
 
 
+def _remark(prose: Prose) -> str:
+    """A general remark and a sentence on the subject: general ones alone would repeat from page to page."""
+    return f"{prose.line('asides')} {prose.line('sentences')}"
+
+
+def _ending(prose: Prose) -> str:
+    return f"{prose.paragraph(2)} {prose.line('closings')}"
+
+
 def _length(dice: Dice) -> int:
     """Words to write: mostly 120 to 360, now and then up to 1,700, as web pages go."""
     throw = dice.below(40)
@@ -115,12 +124,12 @@ def article(*key: object) -> Draft:
     prose = Prose(dice, *topics, "en/common")
     title = prose.line("titles")
     body = prose.paragraphs(_length(dice))
-    blocks: list[Block] = [("p", prose.paragraph(2, "asides"))]
+    blocks: list[Block] = [("p", _remark(prose) + " " + prose.line("asides"))]
     for i, text in enumerate(body):
         if i % 4 == 3:
             blocks.append(("h2", prose.line("titles")))
         blocks.append(("p", text))
-    blocks.append(("p", prose.paragraph(1, "asides") + " " + prose.line("closings")))
+    blocks.append(("p", _ending(prose)))
     site = dice.pick(sites.ARTICLES)
     return Draft("article", site, path_for(title, dice, "/notes"), title, tuple(blocks), byline=_byline(dice))
 
@@ -133,13 +142,14 @@ def tutorial(*key: object) -> Draft:
     title = prose.line("questions")
     blocks: list[Block] = [
         ("p", prose.paragraph(3)),
-        ("p", prose.line("leads") + " " + prose.paragraph(2, "asides")),
-        ("ol", [prose.line("steps") for _ in range(dice.between(5, 8))]),
+        ("p", prose.line("leads") + " " + _remark(prose) + " " + prose.line("asides")),
+        # Two sentences each: a step that stood alone would sooner or later repeat one of another page word for word.
+        ("ol", [prose.line("steps") + " " + prose.line("sentences") for _ in range(dice.between(4, 7))]),
     ]
     if topic == "database":
         blocks.append(("pre", dice.pick(_CODE)))
     blocks += [("p", prose.paragraph(dice.between(3, 5))) for _ in range(dice.between(1, 4))]
-    blocks.append(("p", prose.paragraph(2) + " " + prose.line("closings")))
+    blocks.append(("p", _ending(prose)))
     site = dice.pick(sites.ARTICLES)
     return Draft("tutorial", site, path_for(title, dice, "/howto"), title, tuple(blocks), byline=_byline(dice))
 
@@ -150,11 +160,11 @@ def question(*key: object) -> Draft:
     prose = Prose(dice, f"en/{dice.pick(TOPICS)}", "en/common")
     title = prose.line("questions")
     blocks: list[Block] = [("p", prose.paragraph(2) + " " + prose.paragraph(2, "questions_tail"))]
-    for _ in range(dice.between(2, 4)):
-        blocks.append(("h2", f"Answer by {dice.pick(_NAMES)}"))
+    for name in dice.sample(_NAMES, dice.between(2, 4)):
+        blocks.append(("h2", f"Answer by {name}"))
         blocks.append(("p", prose.paragraph(dice.between(3, 5))))
         if dice.one_in(2):
-            blocks.append(("p", prose.paragraph(2, "steps") + " " + prose.line("asides")))
+            blocks.append(("p", prose.line("steps") + " " + _remark(prose)))
     site = dice.pick(sites.QUESTIONS)
     return Draft("question", site, path_for(title, dice, "/q"), title, tuple(blocks))
 
@@ -195,7 +205,7 @@ def measurements(*key: object) -> Draft:
         rows.append([name, f"about {dice.between(2, 30)} points", f"about {dice.between(2, 30)} points"])
     blocks: list[Block] = [("p", text) for text in prose.paragraphs(dice.between(120, 220))]
     blocks.insert(2, ("table", rows))
-    blocks.append(("p", prose.paragraph(2, "asides") + " " + prose.line("closings")))
+    blocks.append(("p", _ending(prose)))
     site = dice.pick(sites.ARTICLES)
     return Draft("measurements", site, path_for(title, dice, "/data"), title, tuple(blocks), byline=_byline(dice))
 
@@ -213,8 +223,8 @@ def contact(*key: object) -> Draft:
         ("p", prose.paragraph(4)),
         ("p", f"{name} looks after these pages; letters go to {mail}, and on weekdays the telephone is {phone}."),
         ("p", prose.paragraph(4)),
-        ("p", f"The last comment came from {address} and was answered the same day. " + prose.paragraph(2, "asides")),
-        ("p", prose.paragraph(2) + " " + prose.line("closings")),
+        ("p", f"The last comment came from {address} and was answered the same day. " + _remark(prose)),
+        ("p", _ending(prose)),
     ]
     site = dice.pick(sites.ARTICLES)
     return Draft(
@@ -262,7 +272,7 @@ def foreign(language: str, *key: object) -> Draft:
 _LONG_URL_MARKS = (
     "More about it stands at http://192.0.2.17/notes/index.html and in the printed handbook.",
     "See https://www.example.org/field-guide for the drawings, or http://example.com/plans?page=2 for the plans.",
-    "The original list used to be at http://198.51.100.4:8080/list and has moved to www.example.net/list since.",
+    "The list used to be at http://198.51.100.4:8080/list and has moved to www.example.net/list since.",
 )
 
 

@@ -6,13 +6,14 @@ Deduplication decides by the order of files and records, so this is the place wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from corpus_dagster.sample import pages, planted, transport
 from corpus_dagster.sample.dice import Dice, digest64
-from corpus_dagster.sample.grammar import LANGUAGES
+from corpus_dagster.sample.grammar import LANGUAGES, runs
 from corpus_dagster.sample.pages import KEEPERS, Draft, path_for
+from corpus_dagster.sample.sites import Block
 from corpus_dagster.sample.transport import Response
 
 FILES = 4
@@ -73,11 +74,12 @@ class Placed:
 
 def _good(crawl: str, earlier: str, kind: str, n: int) -> Draft:
     """The `n`-th page of a good kind; some of a later crawl are taken over from the earlier one."""
-    if not earlier or n % _REPEATED_SHARE:
+    # Threads are not repeated: what their notice duplicates is decided within the crawl.
+    if not earlier or n % _REPEATED_SHARE or kind == "forum":
         return KEEPERS[kind](crawl, n)
     draft = KEEPERS[kind](earlier, n)
     old = replace(draft, duplicate_of=draft.url, duplicate_crawl=earlier)
-    if n // _REPEATED_SHARE % 2 or draft.notice:
+    if n // _REPEATED_SHARE % 2:
         return old
     addition = Dice("revision", crawl, kind, n)
     line = f"Added on the {addition.between(2, 28)}th of March 2025: a reader sent a correction, and it stands above."
@@ -131,6 +133,17 @@ def _spin(text: str) -> str:
     return re.sub(rf"\b(?:{'|'.join(_SPUN)})\b", swap, text)
 
 
+def _spun(block: Block) -> Block:
+    kind, content = block
+    if kind == "p" and isinstance(content, str):
+        return kind, _spin(content)
+    return (kind, [_spin(str(item)) for item in content]) if kind == "ol" else block
+
+
+def _text(blocks: Sequence[Block]) -> str:
+    return "\n".join(content for _, content in blocks if isinstance(content, str))
+
+
 def _copy(kind: str, original: Draft, dice: Dice, crawl: str, n: int) -> Draft:
     """A page that repeats an earlier one, and what deduplication does with it."""
     other = pages.article(crawl, kind, n)
@@ -149,11 +162,14 @@ def _copy(kind: str, original: Draft, dice: Dice, crawl: str, n: int) -> Draft:
     if kind == "near_copy":
         return replace(whole, title=other.title, byline=other.byline)
     if kind == "spun":
-        blocks = tuple((name, _spin(content)) if name == "p" and isinstance(content, str) else (name, content)
-                       for name, content in original.blocks)  # fmt: skip
-        return replace(whole, blocks=blocks, expect="keep")
-    # Its own article with two paragraphs of the original.
+        return replace(whole, blocks=tuple(map(_spun, original.blocks)), expect="keep")
+    # Its own article with two paragraphs of the original, and no sentence like one of these.
     quoted = [block for block in original.blocks if block[0] == "p"][:2]
+    known = runs(_text(quoted))
+    attempt = 0
+    while not known.isdisjoint(runs(_text(other.blocks))):
+        attempt += 1
+        other = pages.article(crawl, kind, n, attempt)
     blocks = (*other.blocks[:2], quoted[0], *other.blocks[2:], quoted[1])
     return replace(other, kind=kind, blocks=blocks, duplicate_of=original.url, duplicate_crawl=crawl,
                    expect="duplicates:paragraph")  # fmt: skip

@@ -212,30 +212,35 @@ def duplicate_line_chars(*key: object) -> Draft:
 
 
 _ITEMS = (
-    "pale ink", "red wax", "wet clay", "dry oak", "tin foil", "old rope", "raw silk", "soft lead", "thin cord", "big nail",
-    "cold tea", "fine sand",
+    "white wax,", "wet clays,", "grey wool,", "thin cord,", "soft lead,", "dried oak,", "cold glue,", "rusty tin,",
+    "fine sand,", "raw linen,",
+)  # fmt: skip
+_THINGS = (
+    "a jar of nails", "the old ladder", "two good spades", "a coil of wire", "the blue kettle", "some spare keys",
+    "a bag of sand", "the short saw", "an empty crate", "the rain barrel", "a box of chalk", "three oil cans",
+    "the garden hose", "a worn hammer", "my bicycle pump", "the green paint", "a roll of felt", "her first easel",
+    "the milk churn", "a broken clock", "dad's work boots", "the spare tyre", "a stack of tiles", "the wasp trap",
+    "a heavy vice", "the fishing rod", "our winter sledge", "a box of bulbs", "the camp stove", "a dusty globe",
+    "the cat's basket", "a bent poker", "the tall vase", "some window glass", "a loose hinge", "the bird feeder",
+    "a ball of twine", "the dinner bell", "one lost glove", "a pile of maps",
 )  # fmt: skip
 
 
 def duplicate_paragraph_chars(*key: object) -> Draft:
     """A list stands twice: under a fifth of the characters by lines, over it by paragraphs, which count line ends too."""
     dice = Dice("planted", "duplicate_paragraph_chars", *key)
-    items = dice.sample(_ITEMS, 12)
-    # The title is a line as well.
-    title = "What the shed holds"
+    title = "In the shed"
+    items = dice.sample(_ITEMS, 6)
     repeated = 2 * sum(map(len, items))
-    unique = len(title)
+    # The other lines are short and many, so that three lines in ten are not reached before the fifth of the characters.
     texts: list[str] = []
-    prose = Prose(dice, *_EXACT_TOPICS, "en/common")
-    # Enough lines of one paragraph each that the repeated ones are under a fifth of the characters, and barely so.
-    target = 4.06 * repeated
-    while unique < target:
-        left = target - unique
-        sentence = prose.line("titles" if left < 200 else "sentences")
-        if left < 40:
-            sentence = "In the end it is all of use to us and to the town"[: max(12, int(left) + 1)].strip()
-        texts.append(sentence)
-        unique += len(sentence)
+    unique = len(title)
+    for thing in dice.shuffled(_THINGS):
+        if unique >= 4.03 * repeated:
+            break
+        # The full stop keeps words apart where a reader deletes line ends, as the language rule does.
+        texts.append(f"{thing.capitalize()}.")
+        unique += len(texts[-1])
     blocks: list[Block] = [("lines", items), *_paragraphs(texts), ("lines", items)]
     return _draft("duplicate_paragraph_chars", dice, title, blocks, "machine")
 
@@ -305,16 +310,15 @@ def duplicate_n_gram(n: int, *key: object) -> Draft:
     repeated = prose.paragraph(2)
     missing = 2 * letters(repeated) / _SHARES[n] - 2 * letters(repeated) - letters(title)
     filler: list[str] = []
-    while missing > 170:
+    while missing > 100:
         filler.append(prose.line("sentences"))
         missing -= letters(filler[-1])
     # The last sentence is the one, of those not yet used, whose length comes closest.
-    used = set(filler)
     tail = [
         sentence
         for section in ("asides", "closings", "chat", "leads")
         for template in bank("en/common").sections[section]
-        if (sentence := expand(template, bank("en/common"), dice)) not in used
+        if prose.is_new(sentence := expand(template, bank("en/common"), dice))
     ]
     filler.append(min(tail, key=lambda sentence: (abs(letters(sentence) - missing), sentence)))
     half = len(filler) // 2

@@ -334,5 +334,5 @@ def unusual_url(draft: Draft) -> Response:
     """A page under an address that no URL parser accepts."""
     host = draft.site.host
     page = html_page(draft)
-    url = f"http://{host}:80a/{quote(draft.title)}?find=[1 to 2]"
+    url = f"http://{host}:80a/{quote(draft.title)}?find=[1-2]"
     return replace(page, url=url, kind="unusual_url")

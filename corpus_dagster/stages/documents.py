@@ -113,9 +113,7 @@ def run(
     """
     settings = settings or DocumentsSettings()
     files = context.lake.require("warc_files", crawl)
-    build = context.lake.begin(
-        DATASET, crawl, identity=identity(settings, digests(files)), tables=TABLES
-    )
+    build = context.lake.begin(DATASET, crawl, identity=identity(settings, digests(files)), tables=TABLES)
     chosen = files.read(0, columns=["shard", "path"]).to_pylist()
     tasks = [DocumentsTask(row["shard"], row["path"], build, source, settings) for row in chosen]
     return run_stage(
@@ -179,7 +177,9 @@ def documents(
             if isinstance(item, Skipped):
                 tally.skipped[item.reason] += 1
                 if item.reason in ("damaged", "truncated_file") and len(tally.damage) < MAX_SAMPLES:
-                    tally.damage.append({"shard": shard, "offset": item.offset, "reason": item.reason, "detail": item.detail})
+                    tally.damage.append(
+                        {"shard": shard, "offset": item.offset, "reason": item.reason, "detail": item.detail}
+                    )
                 continue
             decoded = decode(item.body, item.charset, html=item.html)
             known = verdicts.get(str(item.offset))
@@ -223,9 +223,7 @@ class _Rows:
     def add(self, item: Capture, decoded: DecodedText, how: str, text: str) -> None:
         # The body is not kept: only the text is needed from here on.
         self.meta.append((decoded.charset, decoded.source, how, len(item.body)))
-        self.captures.append(
-            Capture(**{**item.__dict__, "body": b""})
-        )
+        self.captures.append(Capture(**{**item.__dict__, "body": b""}))
         self.texts.append(text)
         self.size += len(text)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from corpus_dagster.dedup.bloom import BloomFilter, annotate, text_hashes
+from corpus_dagster.dedup.bloom import BloomFilter, annotate, count_ngrams, text_hashes
 from corpus_dagster.lake import Build, Dataset, Identity
 from corpus_dagster.recipes.model import BloomDedup, Recipe
 from corpus_dagster.rules.base import Texts
@@ -103,17 +103,23 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
     )
 
 
-def _expected_ngrams(task: GroupTask) -> int:
-    """An upper bound of a group's n-grams: its tokens, since each n-gram starts at another token."""
-    tokens = (task.filtered.read(shard, columns=["tokens"]).column("tokens") for shard in task.shards)
-    return max(1, sum(int(np.sum(column.to_numpy(), dtype=np.int64)) for column in tokens))
+def _ngrams(task: GroupTask) -> int:
+    """N-grams of a group: what its filter is made for. Texts are read twice, so that the false-positive rate is the one
+    configured and memory is no more than it needs."""
+    settings = task.method.settings()
+    texts = (
+        Texts.of(batch.column("text"))
+        for shard in task.shards
+        for batch in task.filtered.batches(shard, columns=["text"])
+    )
+    return sum(int(count_ngrams(text.offsets, text.data, settings).sum()) for text in texts)
 
 
 def write_duplicates(task: GroupTask) -> Done:
     """Annotate one group. A group that was interrupted is done again whole: its filter lives in memory only."""
     settings = task.method.settings()
-    expected = _expected_ngrams(task)
-    seen = BloomFilter.create(expected, settings)
+    expected = _ngrams(task)
+    seen = BloomFilter.create(max(1, expected), settings)
     documents = size = 0
     for shard in task.shards:
         with task.build.shard(shard) as writer:

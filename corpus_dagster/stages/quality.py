@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +24,6 @@ TABLES = {"data": QUALITY}
 def dataset_name(recipe: Recipe) -> str:
     """Name of the dataset in the lake."""
     return f"{recipe.name}/quality"
-
-
-@lru_cache(maxsize=1)
-def _classifier(path: Path, positive_label: str) -> QualityClassifier:
-    """The model, loaded once per worker: the published one takes some GB."""
-    return QualityClassifier(path, positive_label)
 
 
 @dataclass(frozen=True)
@@ -81,7 +73,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
 
 def write_quality(task: QualityTask) -> Done:
     """Score one shard and write its receipt."""
-    classifier = _classifier(task.model.file(quality_model.MODEL_FILE), task.positive_label)
+    classifier = QualityClassifier.cached(task.model.file(quality_model.MODEL_FILE), task.positive_label)
     documents = size = 0
     with task.build.shard(task.shard) as writer:
         for batch in deduplicated.batches(task.filtered, task.duplicates, task.shard):

@@ -354,8 +354,14 @@ def _scan(data, keys, flags, out):
             if code == _OPTGROUP and depth > 0 and stack[depth - 1] == _OPTGROUP:
                 depth -= 1
         elif (
-            code == _TD or code == _TH or code == _TR or code == _TBODY or code == _THEAD or code == _TFOOT
-            or code == _CAPTION or code == _COLGROUP
+            code == _TD
+            or code == _TH
+            or code == _TR
+            or code == _TBODY
+            or code == _THEAD
+            or code == _TFOOT
+            or code == _CAPTION
+            or code == _COLGROUP
         ):
             cell = code == _TD or code == _TH
             k = depth - 1
