@@ -1,7 +1,7 @@
 """Bytes of a page to text: which character set, on whose word, and a decoded string that is valid Unicode.
 
-The order is that of browsers: byte order mark, HTTP header, `<meta>` in the first bytes, detection. A declaration that
-plainly does not fit the bytes gives way to detection, deterministically.
+The order is that of browsers: byte order mark, HTTP header, `<meta>` in the first bytes, detection. A
+declaration that plainly does not fit the bytes gives way to detection, deterministically.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from functools import lru_cache
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 META_BYTES = 4096
-"""Bytes searched for a `<meta>` charset. The HTML standard asks for 1,024; pages with long comments at their start need
-more, and browsers look further too."""
+"""Bytes searched for a `<meta>` charset. The HTML standard asks for 1,024; pages with long comments at their
+start need more, and browsers look further too."""
 
 MAX_BAD_SHARE = 0.05
-"""Share of undecodable characters among the non-ASCII bytes from which a declared charset counts as wrong. A page cut
-inside a character, or with a stray byte from a template, stays below it."""
+"""Share of undecodable characters among the non-ASCII bytes from which a declared charset counts as wrong. A
+page cut inside a character, or with a stray byte from a template, stays below it."""
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
 
@@ -42,7 +42,8 @@ class DecodedText:
         text: without NUL, lone surrogates and byte order mark; line ends as they were.
         charset: Python codec name it was decoded with.
         source: `bom`, `header`, `meta` or `detected`.
-        utf8: whether the bytes were sound UTF-8 without a byte order mark and without NUL, so that they are the text.
+        utf8: whether the bytes were sound UTF-8 without a byte order mark and without NUL, so that they are
+            the text.
     """
 
     text: str
@@ -100,7 +101,8 @@ def decode(body: bytes, header_label: str = "", *, html: bool = True) -> Decoded
     except UnicodeDecodeError:
         pass
     else:
-        # Non-ASCII text in a single-byte charset is practically never sound UTF-8: the bytes overrule the label.
+        # Non-ASCII text in a single-byte charset is practically never sound UTF-8: the bytes overrule the
+        # label.
         if declared == "utf-8" or (declared is not None and text.isascii()):
             return _finish(text, declared, source, True)
         return _finish(text, "utf-8", "detected", True)
@@ -137,7 +139,8 @@ def _non_ascii(body: bytes) -> int:
 
 
 def _finish(text: str, codec: str, source: str, utf8: bool) -> DecodedText:
-    # None of the decoders in use makes lone surrogates, so NUL is the only character that Arrow's readers choke on.
+    # None of the decoders in use makes lone surrogates, so NUL is the only character that Arrow's readers
+    # choke on.
     if "\x00" in text:
         return DecodedText(text.replace("\x00", ""), codec, source, False)
     return DecodedText(text, codec, source, utf8)

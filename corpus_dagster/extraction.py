@@ -1,9 +1,9 @@
 """Markup to text: Resiliparse main content, under guards that keep untrusted pages from hanging a worker.
 
-The guard is deterministic: a linear pass estimates what a page would cost (`corpus_dagster.text.htmlscan`), and a page over
-the bound gets a plainer extraction. The clock is a backstop only: costly pages are extracted in a child process that the
-operating system ends (`corpus_dagster.extraction_sandbox`), and the verdict is returned so that the caller can record and
-replay it.
+The guard is deterministic: a linear pass estimates what a page would cost (`corpus_dagster.text.htmlscan`),
+and a page over the bound gets a plainer extraction. The clock is a backstop only: costly pages are extracted
+in a child process that the operating system ends (`corpus_dagster.extraction_sandbox`), and the verdict is
+returned so that the caller can record and replay it.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ NANOSECONDS = {
     "tags": 2000,
     "size": 30,
 }
-"""Cost of one unit of each measure in nanoseconds, fitted as an upper bound over 76 shapes of adversarial markup at five
-sizes each, with Resiliparse 2.0.1 on a 2-core virtual machine. They are weights of a deterministic bound: on another
-machine a page takes longer or shorter, but its verdict is the same. Nesting costs most: the main content extractor walks up
-from every element (measured 20 to 120); a `select` is quadratic in its options (12); a formatting element that stays open
-is opened again in every paragraph (1,500 to 2,400); attributes are compared with each other (1 to 3)."""
+"""Cost of one unit of each measure in nanoseconds, fitted as an upper bound over 76 shapes of adversarial
+markup at five sizes each, with Resiliparse 2.0.1 on a 2-core virtual machine. They are weights of a
+deterministic bound: on another machine a page takes longer or shorter, but its verdict is the same. Nesting
+costs most: the main content extractor walks up from every element (measured 20 to 120); a `select` is
+quadratic in its options (12); a formatting element that stays open is opened again in every paragraph (1,500
+to 2,400); attributes are compared with each other (1 to 3)."""
 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
     """How text is taken from markup.
 
-    The defaults are the best of eight combinations on the gold pages of two public benchmarks: leaving out comments, post
-    metadata and alternative texts raises precision and costs no recall.
+    The defaults are the best of eight combinations on the gold pages of two public benchmarks: leaving out
+    comments, post metadata and alternative texts raises precision and costs no recall.
 
     Attributes:
         main_content: leave navigation, headers, footers and advertising out.
@@ -85,7 +86,8 @@ class Extraction:
     Attributes:
         text: line feeds only, no NUL, no lone surrogates; empty where the page has none.
         extractor: `main_content`; `plain` for a page over the bound or with a verdict.
-        verdict: what the child process came to on this very run (`timeout`, `memory`, `crash`); None otherwise.
+        verdict: what the child process came to on this very run (`timeout`, `memory`, `crash`); None
+            otherwise.
     """
 
     text: str
@@ -124,7 +126,8 @@ class Extractor:
         Args:
             markup: decoded page.
             utf8: its bytes, where the caller has them.
-            verdict: recorded verdict of an earlier run; the page is then extracted plainly without another try.
+            verdict: recorded verdict of an earlier run; the page is then extracted plainly without another
+                try.
         """
         data = markup.encode("utf-8", "replace") if utf8 is None else utf8
         work = measure(data)
@@ -144,7 +147,8 @@ class Extractor:
 
 
 def plain_text(markup: bytes) -> str:
-    """Text of a page by a linear pass: tags dropped, blocks on lines of their own, character references resolved."""
+    """Text of a page by a linear pass: tags dropped, blocks on lines of their own, character references
+    resolved."""
     return tidy_lines(html.unescape(strip_markup(markup).decode("utf-8", "replace")))
 
 

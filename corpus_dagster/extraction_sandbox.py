@@ -1,8 +1,9 @@
 """A child process that extracts one page at a time and that the operating system ends when a page runs away.
 
-Extraction holds the interpreter lock in native code, so no signal handler and no thread could interrupt it: the child's
-timer keeps its default action, which ends the process. It reads end of file and exits when its parent is gone.
-Importing this module costs nothing but the standard library; the child needs only it and Resiliparse.
+Extraction holds the interpreter lock in native code, so no signal handler and no thread could interrupt it:
+the child's timer keeps its default action, which ends the process. It reads end of file and exits when its
+parent is gone. Importing this module costs nothing but the standard library; the child needs only it and
+Resiliparse.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _LENGTH = struct.Struct("<Q")
 _MEMORY = "memory"
 
 WALL_FACTOR = 15
-"""Wall-clock limit in units of the limit on processor time: reached only when the child does not run at all, as on a stopped
-or hopelessly overloaded machine."""
+"""Wall-clock limit in units of the limit on processor time: reached only when the child does not run at all,
+as on a stopped or hopelessly overloaded machine."""
 
 START_SECONDS = 60.0
 """Wall-clock limit of the child's start."""
@@ -123,7 +124,8 @@ def _send(pipe: IO[bytes], message: bytes) -> None:
 
 
 def _receive(pipe: IO[bytes], seconds: float) -> bytes | None:
-    """A whole message; None when the other side is gone. Raises TimeoutError after the given wall-clock time."""
+    """A whole message; None when the other side is gone. Raises TimeoutError after the given wall-clock
+    time."""
     deadline = time.monotonic() + seconds
     buffer = bytearray()
     wanted = _LENGTH.size

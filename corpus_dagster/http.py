@@ -1,7 +1,7 @@
 """HTTP messages as archives hold them: header block, transfer and content encodings, media type.
 
-Bytes in, bytes out; nothing here knows WARC or character sets. Input is untrusted: whatever it holds, a message comes
-back or `MalformedMessage` is raised, and no body grows beyond `MAX_BODY`.
+Bytes in, bytes out; nothing here knows WARC or character sets. Input is untrusted: whatever it holds, a
+message comes back or `MalformedMessageError` is raised, and no body grows beyond `MAX_BODY`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import brotli
 from fastwarc.stream_io import ZstdReader
 
 MAX_BODY = 10 * 1024 * 1024
-"""Largest body kept, in bytes. Common Crawl cuts at 1 MiB (5 MiB since 2025), so only other crawls reach it; it also is
-where a decompression bomb ends."""
+"""Largest body kept, in bytes. Common Crawl cuts at 1 MiB (5 MiB since 2025), so only other crawls reach it;
+it also is where a decompression bomb ends."""
 
 MAX_HEADER = 64 * 1024
 """Largest header block, in bytes. Browsers stop between 8 and 256 KiB."""
@@ -32,7 +32,7 @@ _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]{0,4096})?\
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([^\s;"',]+)""", re.IGNORECASE)
 
 
-class MalformedMessage(ValueError):
+class MalformedMessageError(ValueError):
     """The bytes do not begin with an HTTP status line and header block."""
 
 
@@ -59,15 +59,15 @@ def parse_response(block: bytes) -> Response:
     """Split an HTTP response into status, headers and decoded body.
 
     Raises:
-        MalformedMessage: there is no status line, or the header block does not end within `MAX_HEADER`.
+        MalformedMessageError: there is no status line, or the header block does not end within `MAX_HEADER`.
     """
     status = _STATUS.match(block, 0, 256)
     if status is None:
-        raise MalformedMessage(f"expected a status line, found {block[:40]!r}")
+        raise MalformedMessageError(f"expected a status line, found {block[:40]!r}")
     end = _HEADER_END.search(block, 0, MAX_HEADER)
     if end is None:
         if len(block) > MAX_HEADER:
-            raise MalformedMessage(f"header block longer than {MAX_HEADER} bytes")
+            raise MalformedMessageError(f"header block longer than {MAX_HEADER} bytes")
         head, payload = block, b""
     else:
         head, payload = block[: end.start()], block[end.end() :]
@@ -95,8 +95,8 @@ def _headers(head: bytes) -> dict[str, str]:
 def decode_body(payload: bytes, headers: Mapping[str, str]) -> tuple[bytes, bool, bool]:
     """Undo transfer and content encodings.
 
-    A wrong declaration is common (crawlers store decoded bodies under the original headers), so a body that does not
-    look like its declared encoding is taken as it is.
+    A wrong declaration is common (crawlers store decoded bodies under the original headers), so a body that
+    does not look like its declared encoding is taken as it is.
 
     Returns:
         Body, whether it was cut or ended early, and whether nothing at all could be decoded.
@@ -133,8 +133,8 @@ def unchunk(payload: bytes) -> tuple[bytes, bool]:
     """Undo chunked transfer encoding.
 
     Returns:
-        The body and whether it ended before the last chunk. A payload that does not begin with a chunk size was stored
-        decoded and comes back as it is.
+        The body and whether it ended before the last chunk. A payload that does not begin with a chunk size
+        was stored decoded and comes back as it is.
     """
     parts: list[bytes] = []
     size = 0

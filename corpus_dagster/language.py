@@ -1,4 +1,5 @@
-"""Language identification by fastText's lid.176, which ships with the package. Texts in, two labels and scores out."""
+"""Language identification by fastText's lid.176, which ships with the package. Texts in, two labels and
+scores out."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import numpy as np
 MODEL_NAME = "lid.176.ftz"
 
 MODEL_DIGEST = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
-"""SHA-256 of the model file, which goes into the lineage of everything scored by it. Checked when the model is loaded."""
+"""SHA-256 of the model file, which goes into the lineage of everything scored by it. Checked when the model
+is loaded."""
 
 LABEL_PREFIX = "__label__"
 
@@ -35,7 +37,8 @@ def _model() -> Any:
         raise LanguageModelError(
             f"{resource}: SHA-256 is {found}, expected {MODEL_DIGEST}; install the package again"
         )
-    # The wrapper of `load_model` warns on every load that its return type has changed; the class behind it does not.
+    # The wrapper of `load_model` warns on every load that its return type has changed; the class behind it
+    # does not.
     return fasttext.FastText._FastText(model_path=str(resource))
 
 
@@ -49,12 +52,13 @@ class LanguageIdentifier:
 
         Args:
             texts: any strings; the whole of each is looked at.
-            newlines: what becomes of line ends, since the model reads one line: `space` (datatrove, NeMo) or `delete`
-                (DCLM, cc_net), which fuses the words around them.
+            newlines: what becomes of line ends, since the model reads one line: `space` (datatrove, NeMo) or
+                `delete` (DCLM, cc_net), which fuses the words around them.
 
         Returns:
-            First labels (n), their probabilities (float32, n, 0 to 1), second labels (n), their probabilities. A text
-            without any word or character known to the model has empty labels and probability 0.
+            First labels (n), their probabilities (float32, n, 0 to 1), second labels (n), their
+            probabilities. A text without any word or character known to the model has empty labels and
+            probability 0.
         """
         replacement = _NEWLINE[newlines]
         first, second = [""] * len(texts), [""] * len(texts)
@@ -68,7 +72,8 @@ class LanguageIdentifier:
                     if rank < len(found):
                         names[row] = found[rank].removeprefix(LABEL_PREFIX)
                         scores[rank, row] = values[rank]
-        # fastText adds a small constant before normalising, so that a certain label exceeds 1 in the sixth digit.
+        # fastText adds a small constant before normalising, so that a certain label exceeds 1 in the sixth
+        # digit.
         np.minimum(scores, 1.0, out=scores)
         return first, scores[0], second, scores[1]
 

@@ -1,4 +1,5 @@
-"""Where archive files come from: a directory, an HTTP server or an S3 bucket, all laid out as Common Crawl lays them out.
+"""Where archive files come from: a directory, an HTTP server or an S3 bucket, all laid out as Common Crawl
+lays them out.
 
 Paths in, bytes or a seekable stream out. What the bytes mean is `corpus_dagster.warc`; which files to read is
 `corpus_dagster.catalog`.
@@ -30,13 +31,14 @@ from obstore.store import HTTPStore, ObjectStore, S3Store
 T = TypeVar("T")
 
 CHUNK_BYTES = 8 << 20
-"""Bytes per request. Common Crawl asks for few, large requests; with one chunk read ahead this holds at most 24 MB."""
+"""Bytes per request. Common Crawl asks for few, large requests; with one chunk read ahead this holds at most
+24 MB."""
 
 ATTEMPTS = 8
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
-"""Seconds between attempts: 0.5, 1, 2 and so on to 30, about 90 s in all. No jitter: workers drift apart by the pages they
-read, and a fixed schedule can be tested."""
+"""Seconds between attempts: 0.5, 1, 2 and so on to 30, about 90 s in all. No jitter: workers drift apart by
+the pages they read, and a fixed schedule can be tested."""
 
 REQUEST_TIMEOUT = "120s"
 """Longest time for one request. A chunk takes seconds on a sound line; a stalled one is asked for again."""
@@ -55,7 +57,7 @@ class SourceError(OSError):
     """Reading failed after all attempts. The message names source, path and offset."""
 
 
-class SourceRefused(SourceError):
+class SourceRefusedError(SourceError):
     """There is no such file, or it may not be read: trying again cannot help."""
 
     retryable = False
@@ -67,8 +69,8 @@ class Source:
 
     Attributes:
         uri: absolute directory, `http(s)://host/prefix` or `s3://bucket/prefix`.
-        options: of obstore (`region`, `endpoint`, `access_key_id`, `skip_signature`, `timeout` ...), sorted; what is not set
-            is taken from the AWS environment. Kept out of `repr`.
+        options: of obstore (`region`, `endpoint`, `access_key_id`, `skip_signature`, `timeout` ...), sorted;
+            what is not set is taken from the AWS environment. Kept out of `repr`.
     """
 
     uri: str
@@ -139,7 +141,7 @@ class Source:
         try:
             return open(name, "rb", buffering=1 << 16)
         except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-            raise SourceRefused(f"cannot read {name}: {error.strerror}") from error
+            raise SourceRefusedError(f"cannot read {name}: {error.strerror}") from error
 
     def fetch(self, path: str, start: int, end: int) -> bytes:
         """Bytes [start, end) of a remote file, with retries."""
@@ -154,9 +156,9 @@ class Source:
             try:
                 return request(store)
             except (NotFoundError, FileNotFoundError) as error:
-                raise SourceRefused(f"no file {self.location(path)}: {_first_line(error)}") from error
+                raise SourceRefusedError(f"no file {self.location(path)}: {_first_line(error)}") from error
             except _FINAL as error:
-                raise SourceRefused(
+                raise SourceRefusedError(
                     f"{where} may not be read: {_first_line(error)}; check the credentials of the source"
                 ) from error
             except (BaseError, OSError) as error:
@@ -169,8 +171,8 @@ class Source:
 
 
 class _RangeReader(io.RawIOBase):
-    """Sequential reading in large chunks, the next one fetched while this one is used. At most two requests at once, and two
-    only after a seek, while the chunk that is no longer wanted arrives."""
+    """Sequential reading in large chunks, the next one fetched while this one is used. At most two requests
+    at once, and two only after a seek, while the chunk that is no longer wanted arrives."""
 
     def __init__(self, source: Source, path: str, size: int) -> None:
         self._source = source

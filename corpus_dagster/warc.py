@@ -1,8 +1,9 @@
 """Archive files to pages: WARC 1.0/1.1, WET and ARC; gzip, zstd or plain.
 
-Framing (where a record begins and ends, what to do when it does not) is here, because damage must cost one record and
-not a file; record headers are read by FastWARC and, for ARC, by warcio. Nothing is raised for what a file holds: every
-record becomes a `Capture` or a `Skipped`, in file order, and memory does not grow with the file.
+Framing (where a record begins and ends, what to do when it does not) is here, because damage must cost one
+record and not a file; record headers are read by FastWARC and, for ARC, by warcio. Nothing is raised for what
+a file holds: every record becomes a `Capture` or a `Skipped`, in file order, and memory does not grow with
+the file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from warcio.recordloader import ArcWarcRecordLoader
 from corpus_dagster.http import (
     MAX_BODY,
     MAX_HEADER,
-    MalformedMessage,
+    MalformedMessageError,
     charset_label,
     media_type,
     parse_response,
@@ -42,7 +43,8 @@ ZSTD_READ_BYTES = 16 * 1024
 """Bytes decompressed at a time from zstd: what comes before an error in the same piece is lost with it."""
 
 RESYNC_OVERLAP = 8 * 1024
-"""Bytes kept between two windows while searching for a record's first line: longer than any URL that fits one."""
+"""Bytes kept between two windows while searching for a record's first line: longer than any URL that fits
+one."""
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
@@ -94,9 +96,26 @@ _ARC_START = re.compile(_ARC_LINE)
 _RECORD_START = re.compile(rb"(?<=\n)(?:WARC/\d\.\d+[ \t]*\r?\n|" + _ARC_LINE + rb")")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _CONTENT_LENGTH = re.compile(rb"\nContent-Length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n", re.IGNORECASE)
-_BINARY = (b"%PDF-", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"%!PS", b"\x7fELF", b"\xd0\xcf\x11\xe0",
-           b"BZh", b"Rar!", b"7z\xbc\xaf", b"OggS", b"ID3", b"wOFF", b"wOF2", b"FWS", b"CWS")  # fmt: skip
-_HTML_START = re.compile(rb"(?:<!--.{0,2000}?-->\s*|<\?xml[^>]{0,200}>\s*)*<(?:!doctype html|html|head|body|title|h1|table|div|p|a|br)[\s>]", re.IGNORECASE | re.DOTALL)  # fmt: skip
+_BINARY = (
+    *(
+        b"%PDF-",
+        b"%!PS",
+        b"\x89PNG",
+        b"GIF8",
+        b"\xff\xd8\xff",
+        b"PK\x03\x04",
+        b"\x1f\x8b",
+        b"BZh",
+        b"Rar!",
+        b"7z\xbc\xaf",
+    ),
+    *(b"\x7fELF", b"\xd0\xcf\x11\xe0", b"OggS", b"ID3", b"wOFF", b"wOF2", b"FWS", b"CWS"),
+)
+_HTML_START = re.compile(
+    rb"(?:<!--.{0,2000}?-->\s*|<\?xml[^>]{0,200}>\s*)*"
+    rb"<(?:!doctype html|html|head|body|title|h1|table|div|p|a|br)[\s>]",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -104,13 +123,14 @@ class Capture:
     """A page as it was fetched, encodings of HTTP undone.
 
     Attributes:
-        offset: byte offset of the record in its file; of its gzip member where the file is compressed by record, and in
-            the decompressed stream for zstd and for files compressed as a whole.
+        offset: byte offset of the record in its file; of its gzip member where the file is compressed by
+            record, and in the decompressed stream for zstd and for files compressed as a whole.
         record_id: WARC-Record-ID without angle brackets; empty for ARC, which has none.
         url: target URI.
         date: when it was fetched, UTC; None where the header has no valid date.
         status: HTTP status; 0 where the record holds no HTTP message.
-        mime: lower-case media type; where the header has none, the one found by the crawler or by the first bytes.
+        mime: lower-case media type; where the header has none, the one found by the crawler or by the first
+            bytes.
         charset: label of the Content-Type header; empty where it has none.
         body: payload, at most `MAX_BODY` bytes.
         truncated: cut by the crawler, by the limit or by an encoding that ended early.
@@ -161,7 +181,8 @@ def read_records(stream: BinaryIO) -> Iterator[Capture | Skipped]:
         stream: seekable binary stream. Seeks happen only after damage.
 
     Returns:
-        Captures and skipped records in file order. IO errors of the stream itself are raised; contents never are.
+        Captures and skipped records in file order. IO errors of the stream itself are raised; contents never
+        are.
     """
     head = stream.read(4)
     stream.seek(0)
@@ -176,7 +197,8 @@ def read_records(stream: BinaryIO) -> Iterator[Capture | Skipped]:
 
 
 class _Window:
-    """A forward window over bytes: peek, take, skip, and go back as far as the last mark or the stream allows."""
+    """A forward window over bytes: peek, take, skip, and go back as far as the last mark or the stream
+    allows."""
 
     def __init__(self, read: Callable[[int], bytes], seekable: BinaryIO | None = None) -> None:
         self._read = read
@@ -283,7 +305,8 @@ def _starts_record(data: bytes) -> bool:
 
 
 def _frames(window: _Window, origin: int | None = None) -> Iterator[_Frame | Skipped]:
-    """Records of an uncompressed stream. `origin` replaces their offsets: that of the gzip member they came from."""
+    """Records of an uncompressed stream. `origin` replaces their offsets: that of the gzip member they came
+    from."""
     while True:
         window.skip_blank()
         window.mark()
@@ -383,7 +406,8 @@ def _long_member(member: _Member, data: bytes, offset: int) -> Iterator[_Frame |
     for frame in _frames(_Window(read)):
         if isinstance(frame, Skipped) and frame.reason == "truncated_file" and member.fault is not None:
             break
-        # A member of one record is found at the member's offset in the file, those of a long stream within it.
+        # A member of one record is found at the member's offset in the file, those of a long stream within
+        # it.
         yield frame if frame.offset else replace(frame, offset=offset)
     while member.read(READ_BYTES):
         pass
@@ -477,7 +501,8 @@ def _holds_record(raw: bytes) -> bool:
 
 
 def _zstd_frames(stream: BinaryIO) -> Iterator[_Frame | Skipped]:
-    """Records of a zstd file. Damage ends the file here: zstd frames carry no mark that is safe to search for."""
+    """Records of a zstd file. Damage ends the file here: zstd frames carry no mark that is safe to search
+    for."""
     reader = ZstdReader(stream)
     fault = ""
 
@@ -562,7 +587,7 @@ def _response(
 ) -> Capture | Skipped:
     try:
         message = parse_response(block)
-    except MalformedMessage as error:
+    except MalformedMessageError as error:
         return Skipped(offset, "http_malformed", str(error))
     if not 200 <= message.status < 300:
         known = message.status // 100 in (1, 3, 4, 5)
@@ -608,7 +633,8 @@ def _sniff(body: bytes) -> str:
 
 
 def _is_binary(body: bytes) -> bool:
-    """Whether the first bytes are those of a binary format, or full of control characters that no text holds."""
+    """Whether the first bytes are those of a binary format, or full of control characters that no text
+    holds."""
     if body.startswith((b"\xfe\xff", b"\xff\xfe")):
         return False
     head = body[:1024]

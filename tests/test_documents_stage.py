@@ -24,8 +24,15 @@ from corpus_dagster.text.words import segments
 TEXT = "The committee will meet again next week to discuss the results of the survey."
 
 
-def page(body: str, *, url: str = "http://Example.com:80/a", status: int = 200, charset: str = "", kind: str = "response",
-         mime: str = "text/html") -> bytes:  # fmt: skip
+def page(
+    body: str,
+    *,
+    url: str = "http://Example.com:80/a",
+    status: int = 200,
+    charset: str = "",
+    kind: str = "response",
+    mime: str = "text/html",
+) -> bytes:
     content = f"{mime}; charset={charset}" if charset else mime
     http = f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\n\r\n".encode() + body.encode(
         charset or "utf-8"
@@ -102,8 +109,13 @@ def test_every_record_is_a_document_or_counted(tmp_path: Path) -> None:
     totals = write(tmp_path, MIXED).totals
     assert totals["records"] == 11
     assert totals["skipped"] == {
-        "damaged": 1, "mime": 1, "no_text": 1, "record_type:request": 1, "record_type:warcinfo": 1, "status:4xx": 1,
-    }  # fmt: skip
+        "damaged": 1,
+        "mime": 1,
+        "no_text": 1,
+        "record_type:request": 1,
+        "record_type:warcinfo": 1,
+        "status:4xx": 1,
+    }
     assert totals["records"] == totals["documents"] + sum(totals["skipped"].values())
     assert sum(totals["extractors"].values()) == sum(totals["charsets"].values()) == totals["documents"]
     (sample,) = totals["damage"]["samples"]

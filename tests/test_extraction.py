@@ -46,7 +46,7 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def extractor():  # noqa: ANN201
+def extractor():
     with Extractor(ExtractionSettings()) as instance:
         instance.extract("<p>compiled")
         yield instance
@@ -86,7 +86,8 @@ def test_text_is_clean(extractor: Extractor) -> None:
 
 def test_plain_text_keeps_words_and_drops_code() -> None:
     page = b"""<!DOCTYPE html><head><title>T</title><style>p {}</style></head><body a="x>y" b='<p>'>
-    <h1>One&nbsp;two</h1><script>if (a < b) { "</p>" }</script><p>three<br>four <b>fi</b>ve &lt;6&gt; a < b<!-- <p>no --></p>"""
+    <h1>One&nbsp;two</h1><script>if (a < b) { "</p>" }</script><p>three<br>four <b>fi</b>ve &lt;6&gt; a <
+    b<!-- <p>no --></p>"""
     assert plain_text(page) == "One two\n\nthree\nfour five <6> a < b"
 
 
@@ -251,7 +252,7 @@ def _alive(pid: int) -> bool:
             "cp1251",
             "detected",
         ),
-        ("abc".encode(), "no-such-charset", "utf-8", "detected"),
+        (b"abc", "no-such-charset", "utf-8", "detected"),
         (b"<meta charset=utf-16>abc\xc3\xa9", "", "utf-8", "meta"),
     ],
 )

@@ -74,8 +74,8 @@ def test_gold_pages_nearly_all_have_text(shared_data: Path) -> None:
 
 
 def test_arc_and_warc_of_one_crawl_give_the_same_documents(shared_data: Path) -> None:
-    columns = ["url", "host", "date", "http_status", "mime", "charset", "charset_source", "html_bytes", "extractor",
-               "language", "words", "text"]  # fmt: skip
+    found = "url host date http_status mime charset charset_source html_bytes extractor language words text"
+    columns = found.split()
     arc, _ = read(shared_data / "warc/general/aut__example.arc.gz")
     warc, _ = read(shared_data / "warc/general/ipwb__IAH-20080430204825-00000-blackbook.warc.gz")
     assert arc.num_rows > 100

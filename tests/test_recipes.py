@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,14 @@ def test_a_changed_threshold_changes_the_filter_configuration_only() -> None:
     assert stricter.filter_config() == recipe.filter_config()
     assert stricter.digest() != recipe.digest()
     assert recipe.override({"word_count.min": 51}).filter_config() != recipe.filter_config()
+
+
+def test_the_order_of_limits_is_part_of_the_configuration() -> None:
+    raw = content()
+    limits = raw["filter"][14]["limits"]
+    raw["filter"][14]["limits"] = dict(reversed(limits.items()))
+    canonical = [json.dumps(parse(c).filter_config(), sort_keys=True) for c in (content(), raw)]
+    assert canonical[0] != canonical[1]
 
 
 def test_a_recipe_survives_pickling() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from corpus_dagster import source as module
-from corpus_dagster.source import Source, SourceError, SourceRefused
+from corpus_dagster.source import Source, SourceError, SourceRefusedError
 
 DATA = random.Random(5).randbytes(300_000)
 
@@ -75,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if body:
             self.wfile.write(part)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 
@@ -117,7 +117,7 @@ def test_a_directory_is_read_in_place(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_refused_at_once(tmp_path: Path, server: Server, waits: list[float]) -> None:
     for source in (Source.at(tmp_path), address(server)):
-        with pytest.raises(SourceRefused, match="none.gz") as caught:
+        with pytest.raises(SourceRefusedError, match=r"none\.gz") as caught:
             source.open("none.gz")
         assert caught.value.retryable is False
     assert waits == []
@@ -201,7 +201,7 @@ def test_a_bucket_is_read_by_ranges(waits: list[float]) -> None:
         assert source.read("a/file") == DATA
         with source.open("a/file") as stream:
             assert stream.read() == DATA
-        with pytest.raises(SourceRefused, match="a/none"):
+        with pytest.raises(SourceRefusedError, match="a/none"):
             source.open("a/none")
     finally:
         running.stop()

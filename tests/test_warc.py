@@ -52,7 +52,8 @@ def arc_record(number: int, block: bytes | None = None) -> bytes:
     )
 
 
-ARC_HEAD = b"filedesc://x.arc 0.0.0.0 20080430204825 text/plain 77\n1 0 Crawl\nURL IP-address Archive-date Content-type Archive-length\n" + b" " * 11 + b"\n"  # fmt: skip
+ARC_VERSION = b"1 0 Crawl\nURL IP-address Archive-date Content-type Archive-length\n"
+ARC_HEAD = b"filedesc://x.arc 0.0.0.0 20080430204825 text/plain %d\n" % len(ARC_VERSION) + ARC_VERSION + b"\n"
 
 
 def read(data: bytes) -> list[Capture | Skipped]:
@@ -98,10 +99,10 @@ def test_every_container_gives_the_same_captures() -> None:
 
 def test_a_capture_holds_what_the_record_says() -> None:
     (item,) = read(record(7, extra="WARC-Truncated: length"))
+    fetched = datetime(2024, 3, 1, 10, 20, 30, tzinfo=UTC)
     assert item == Capture(
-        0, "urn:uuid:7", "http://example.com/7", datetime(2024, 3, 1, 10, 20, 30, tzinfo=UTC), 200, "text/html", "", PAGE,
-        True, "response",
-    )  # fmt: skip
+        0, "urn:uuid:7", "http://example.com/7", fetched, 200, "text/html", "", PAGE, True, "response"
+    )
 
 
 def test_offsets_are_those_of_the_members() -> None:
@@ -405,8 +406,8 @@ def test_a_decompression_bomb_is_cut(encoding: str, compress: object) -> None:
 
 def test_headers_are_read_leniently() -> None:
     block = (
-        b"ICY 200\nContent-Type : Text/HTML ; Charset='Latin1'\n folded\nbroken line\n: x\nContent-Type: image/png\n\n"
-        + PAGE
+        b"ICY 200\nContent-Type : Text/HTML ; Charset='Latin1'\n folded\nbroken line\n: x\n"
+        b"Content-Type: image/png\n\n" + PAGE
     )
     item = one(block)
     assert isinstance(item, Capture)

@@ -154,8 +154,18 @@ class Recipe(_Model):
         return {**state, "__dict__": {k: v for k, v in state["__dict__"].items() if k != "program"}}
 
     def filter_config(self) -> dict[str, Any]:
-        """The filter steps as JSON, with digests of their lists: what `filtered` depends on."""
-        steps = [step.model_dump(mode="json") for step in self.filter]
+        """The filter steps as JSON, with digests of their lists: what `filtered` depends on.
+
+        Mappings are written as lists of pairs: the order of limits decides the reason of removal, and canonical JSON
+        sorts keys.
+        """
+        steps = [
+            {
+                key: [list(pair) for pair in value.items()] if isinstance(value, dict) else value
+                for key, value in step.model_dump(mode="json").items()
+            }
+            for step in self.filter
+        ]
         lists = {
             words.name: words.digest
             for step in self.filter

@@ -228,6 +228,11 @@ class Repetition(Rule):
     dialect: Dialect = "dclm"
     limits: dict[str, float] = Field(min_length=1, description="signal: largest fraction allowed")
 
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _from_pairs(cls, limits: object) -> object:
+        return dict(limits) if isinstance(limits, list) else limits
+
     @field_validator("limits")
     @classmethod
     def _known_signals(cls, limits: dict[str, float]) -> dict[str, float]:

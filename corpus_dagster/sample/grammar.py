@@ -27,7 +27,7 @@ RUN = 5
 """Shortest run of words that a text may not repeat: the shortest n-gram whose repetition the Gopher rules count."""
 
 _INSERTED = frozenset({"sentences", "asides", "steps"})
-"""Sections whose English sentences may carry an insertion: without one, a text of long sentences would share most of its
+"""Sections whose English sentences carry an insertion: without one, a text of long sentences would share most of its
 13-grams with the many others from the same bank, and deduplication would take it for a copy."""
 
 _OPENER = re.compile(r"(?:The|An?|In|On|At|If|When|Where|Whoever|With|Most|Many|Every|There|This|That|People|It) ")
@@ -136,7 +136,7 @@ class Prose:
         for _ in range(8):
             source, template = self._draw(section)
             sentence = expand(template, source, self.dice)
-            if section in _INSERTED and source.name.startswith("en/") and not self.dice.one_in(5):
+            if section in _INSERTED and source.name.startswith("en/"):
                 sentence = self._inserted(sentence)
             if self.is_new(sentence):
                 break
@@ -144,7 +144,7 @@ class Prose:
         return sentence
 
     def _inserted(self, sentence: str) -> str:
-        """The sentence with a passing remark behind its last comma, or before it where there is none."""
+        """The sentence with a passing remark behind its last comma, or at one end where there is none."""
         if not self._insertions:
             self._insertions = self.dice.shuffled(bank("en/common").sections["insertions"])
         head, comma, tail = sentence.rpartition(", ")
@@ -153,7 +153,7 @@ class Prose:
         if _OPENER.match(sentence):
             remark = self._insertions.pop()
             return f"{remark[0].upper()}{remark[1:]}, {sentence[0].lower()}{sentence[1:]}"
-        return sentence
+        return f"{sentence[:-1]}, {self._insertions.pop()}{sentence[-1]}"
 
     def is_new(self, sentence: str) -> bool:
         """Whether the text so far shares no run of words with the sentence."""

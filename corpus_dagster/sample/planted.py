@@ -212,8 +212,8 @@ def duplicate_line_chars(*key: object) -> Draft:
 
 
 _ITEMS = (
-    "white wax,", "wet clays,", "grey wool,", "thin cord,", "soft lead,", "dried oak,", "cold glue,", "rusty tin,",
-    "fine sand,", "raw linen,",
+    "a pound of wax,", "a bag of clay,", "two oak boards,", "the wool blanket,", "a roll of cord,", "one lead weight,",
+    "some rusty tins,", "the glue brush,", "a sack of sand,", "the linen sheets,",
 )  # fmt: skip
 _THINGS = (
     "a jar of nails", "the old ladder", "two good spades", "a coil of wire", "the blue kettle", "some spare keys",
@@ -223,6 +223,12 @@ _THINGS = (
     "a heavy vice", "the fishing rod", "our winter sledge", "a box of bulbs", "the camp stove", "a dusty globe",
     "the cat's basket", "a bent poker", "the tall vase", "some window glass", "a loose hinge", "the bird feeder",
     "a ball of twine", "the dinner bell", "one lost glove", "a pile of maps",
+)  # fmt: skip
+
+
+_REMARKS = (
+    "We still use {}.", "Nobody wants {}.", "I would keep {}.", "Please return {}.", "She painted {}.", "He mended {}.",
+    "They forgot {}.", "You can have {}.", "It is not {}.",
 )  # fmt: skip
 
 
@@ -238,8 +244,7 @@ def duplicate_paragraph_chars(*key: object) -> Draft:
     for thing in dice.shuffled(_THINGS):
         if unique >= 4.03 * repeated:
             break
-        # The full stop keeps words apart where a reader deletes line ends, as the language rule does.
-        texts.append(f"{thing.capitalize()}.")
+        texts.append(dice.pick(_REMARKS).format(thing))
         unique += len(texts[-1])
     blocks: list[Block] = [("lines", items), *_paragraphs(texts), ("lines", items)]
     return _draft("duplicate_paragraph_chars", dice, title, blocks, "machine")

@@ -1,4 +1,5 @@
-"""`documents`: archive files to rows of text with their language. Everything is measured here and nothing judged."""
+"""`documents`: archive files to rows of text with their language. Everything is measured here and nothing
+judged."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ TABLES = {"data": DOCUMENTS}
 
 BATCH_ROWS = 256
 BATCH_BYTES = 8 << 20
-"""A batch ends at whichever comes first: texts of 8 MB need about 100 MB while language and words are computed."""
+"""A batch ends at whichever comes first: texts of 8 MB need about 100 MB while language and words are
+computed."""
 
 MAX_SAMPLES = 20
 """Places of damage kept per shard, to look at."""
@@ -59,7 +61,8 @@ class DocumentsSettings:
 
     Attributes:
         extraction: how text is taken from markup.
-        newlines: what becomes of line ends when the language is identified. Recipes with another policy score again.
+        newlines: what becomes of line ends when the language is identified. Recipes with another policy score
+            again.
     """
 
     extraction: ExtractionSettings = field(default_factory=ExtractionSettings)

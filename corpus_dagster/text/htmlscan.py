@@ -1,8 +1,8 @@
 """How much work a page would make for an HTML parser, measured in one linear pass over its bytes.
 
-The pass follows the rules of the HTML standard that decide nesting (implied end tags, scopes, formatting elements)
-closely enough that a count errs upwards on malformed markup. It builds no tree and decides nothing; the bounds are in
-`corpus_dagster.extraction`.
+The pass follows the rules of the HTML standard that decide nesting (implied end tags, scopes, formatting
+elements) closely enough that a count errs upwards on malformed markup. It builds no tree and decides nothing;
+the bounds are in `corpus_dagster.extraction`.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ import numpy as np
 from numba import njit
 
 STACK = 4096
-"""Open elements that are tracked. A page that nests deeper is far over every bound, so the pass stops there."""
+"""Open elements that are tracked. A page that nests deeper is far over every bound, so the pass stops
+there."""
 
 ACTIVE = 512
 """Formatting elements that are tracked; the pass stops beyond them, as for `STACK`."""
 
 LOOK_BACK = 256
-"""Open elements searched for the partner of an end tag. A partner further up is not found, and the depth then counts too
-high, never too low; the limit keeps the pass linear."""
+"""Open elements searched for the partner of an end tag. A partner further up is not found, and the depth then
+counts too high, never too low; the limit keeps the pass linear."""
 
 VOID, FORMATTING, CLOSES_P, SPECIAL, BOUNDARY, RAW, ROOT, HEADING = 1, 2, 4, 8, 16, 32, 64, 128
 
 _CLASSES: dict[int, str] = {
     VOID: "area base basefont bgsound br col embed frame hr img image input keygen link meta param source track wbr",
     FORMATTING: "a b big code em font i nobr s small strike strong tt u",
-    CLOSES_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption figure footer form "
-    "h1 h2 h3 h4 h5 h6 header hgroup hr li listing main menu nav ol p plaintext pre search section summary table ul dd dt xmp",
-    SPECIAL: "address applet area article aside base basefont bgsound blockquote br button caption center col colgroup dd "
-    "details dir div dl dt embed fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 header hgroup hr "
-    "iframe img input keygen li link listing main marquee menu meta nav noembed noframes noscript object ol p param "
-    "plaintext pre script search section select source style summary table tbody td template textarea tfoot th thead "
-    "title tr track ul wbr xmp",
+    CLOSES_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption figure "
+    "footer form h1 h2 h3 h4 h5 h6 header hgroup hr li listing main menu nav ol p plaintext pre "
+    "search section summary table ul dd dt xmp",
+    SPECIAL: "address applet area article aside base basefont bgsound blockquote br button caption center col "
+    "colgroup dd details dir div dl dt embed fieldset figcaption figure footer form frame frameset h1 "
+    "h2 h3 h4 h5 h6 header hgroup hr iframe img input keygen li link listing main marquee menu meta "
+    "nav noembed noframes noscript object ol p param plaintext pre script search section select "
+    "source style summary table tbody td template textarea tfoot th thead title tr track ul wbr xmp",
     BOUNDARY: "applet caption marquee object table td th template svg math foreignobject",
     RAW: "script style textarea title xmp iframe noembed noframes",
     ROOT: "html head body",
@@ -167,7 +169,8 @@ def _end_of_markup_declaration(data, i):
 
 @njit(cache=True, nogil=True)
 def _end_of_raw_text(data, i, code):
-    """Position of the end tag that closes a raw text element whose content starts at `i`; the end without one."""
+    """Position of the end tag that closes a raw text element whose content starts at `i`; the end without
+    one."""
     n = data.size
     while i < n:
         i = _find(data, i, 60)
@@ -259,7 +262,7 @@ def _scan(data, keys, flags, out):
         kind = _flags_of(code, keys, flags)
 
         if closing:
-            if kind & VOID or depth == 0 and formatting == 0:
+            if kind & VOID or (depth == 0 and formatting == 0):
                 continue
             if kind & FORMATTING:
                 k = formatting - 1
@@ -277,7 +280,7 @@ def _scan(data, keys, flags, out):
             while k >= last:
                 if stack[k] == code or (kind & HEADING and kinds[k] & HEADING):
                     break
-                if kinds[k] & BOUNDARY and not kind & BOUNDARY and not (code == _TR or code == _TBODY):
+                if kinds[k] & BOUNDARY and not kind & BOUNDARY and not (code in (_TR, _TBODY)):
                     k = -1
                     break
                 if kinds[k] & SPECIAL:
@@ -325,7 +328,7 @@ def _scan(data, keys, flags, out):
 
         if code == _SELECT:
             options = 0
-        elif code == _OPTION or code == _OPTGROUP:
+        elif code in (_OPTION, _OPTGROUP):
             options += 1
             out[7] += options
 
@@ -338,39 +341,30 @@ def _scan(data, keys, flags, out):
                 depth = k
             if kind & HEADING and depth > 0 and kinds[depth - 1] & HEADING:
                 depth -= 1
-        if code == _LI or code == _DD or code == _DT:
+        if code in (_LI, _DD, _DT):
             k = depth - 1
             while k >= 0:
                 s = stack[k]
-                if s == code or (code != _LI and (s == _DD or s == _DT)):
+                if s == code or (code != _LI and (s in (_DD, _DT))):
                     depth = k
                     break
                 if kinds[k] & (SPECIAL | BOUNDARY) and s != _ADDRESS and s != _DIV and s != _P:
                     break
                 k -= 1
-        elif code == _OPTION or code == _OPTGROUP:
+        elif code in (_OPTION, _OPTGROUP):
             if depth > 0 and stack[depth - 1] == _OPTION:
                 depth -= 1
             if code == _OPTGROUP and depth > 0 and stack[depth - 1] == _OPTGROUP:
                 depth -= 1
-        elif (
-            code == _TD
-            or code == _TH
-            or code == _TR
-            or code == _TBODY
-            or code == _THEAD
-            or code == _TFOOT
-            or code == _CAPTION
-            or code == _COLGROUP
-        ):
-            cell = code == _TD or code == _TH
+        elif code in (_TD, _TH, _TR, _TBODY, _THEAD, _TFOOT, _CAPTION, _COLGROUP):
+            cell = code in (_TD, _TH)
             k = depth - 1
             last = max(depth - LOOK_BACK, 0)
             while k >= last:
                 s = stack[k]
                 if s == _TABLE or (cell and s == _TR):
                     break
-                if (cell or code == _TR) and (s == _TBODY or s == _THEAD or s == _TFOOT):
+                if (cell or code == _TR) and (s in (_TBODY, _THEAD, _TFOOT)):
                     break
                 k -= 1
             if k >= last:
@@ -418,7 +412,7 @@ def _scan(data, keys, flags, out):
         kinds[depth] = kind
         depth += 1
         out[1] = max(out[1], depth)
-        if code == _SVG or code == _MATH:
+        if code in (_SVG, _MATH):
             foreign += 1
         if kind & FORMATTING:
             for m in range(start, i):
@@ -450,8 +444,8 @@ def _scan(data, keys, flags, out):
 def strip_markup(markup: bytes) -> bytes:
     """The text between the tags of a page, in one linear pass: no tree, no main content.
 
-    Scripts, styles and other raw text elements are dropped, comments too; block elements and line breaks become line feeds.
-    Character references stay as they are. For pages that are too costly to parse.
+    Scripts, styles and other raw text elements are dropped, comments too; block elements and line breaks
+    become line feeds. Character references stay as they are. For pages that are too costly to parse.
     """
     out = np.empty(len(markup), np.uint8)
     size = _strip(np.frombuffer(markup, np.uint8), _KEYS, _FLAGS, out)
