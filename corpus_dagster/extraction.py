@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 from resiliparse.extract.html2text import extract_plain_text
 
@@ -31,7 +31,7 @@ NANOSECONDS = {
     "tags": 2000,
     "size": 30,
 }
-"""Cost of one unit of each measure in nanoseconds, fitted as an upper bound over 76 shapes of adversarial
+"""Cost of one unit of each measure in nanoseconds, fitted as an upper bound over 92 shapes of adversarial
 markup at five sizes each, with Resiliparse 2.0.1 on a 2-core virtual machine. They are weights of a
 deterministic bound: on another machine a page takes longer or shorter, but its verdict is the same. Nesting
 costs most: the main content extractor walks up from every element (measured 20 to 120); a `select` is
@@ -74,7 +74,7 @@ class ExtractionSettings:
     backstop_seconds: float = 4.0
     backstop_bytes: int = 2 << 30
 
-    def options(self) -> dict[str, bool]:
+    def options(self) -> dict[str, Any]:
         """Keyword arguments of Resiliparse's `extract_plain_text`."""
         return {k: v for k, v in asdict(self).items() if isinstance(v, bool)}
 

@@ -129,7 +129,7 @@ def _receive(pipe: IO[bytes], seconds: float) -> bytes | None:
     deadline = time.monotonic() + seconds
     buffer = bytearray()
     wanted = _LENGTH.size
-    length: int | None = None
+    measured = False
     while len(buffer) < wanted:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([pipe], [], [], left)[0]:
@@ -138,12 +138,10 @@ def _receive(pipe: IO[bytes], seconds: float) -> bytes | None:
         if not part:
             return None
         buffer += part
-        if length is None and len(buffer) == wanted:
-            length = _LENGTH.unpack(buffer)[0]
+        if not measured and len(buffer) == wanted:
+            wanted = int(_LENGTH.unpack(buffer)[0])
+            measured = True
             buffer.clear()
-            wanted = length
-            if not length:
-                return b""
     return bytes(buffer)
 
 

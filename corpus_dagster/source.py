@@ -132,11 +132,11 @@ class Source:
             SourceError: it is not there, may not be read, or the source does not answer.
         """
         if self.is_local:
-            return cast(BinaryIO, self._open_local(path))
+            return self._open_local(path)
         size = self._try(path, 0, lambda store: obstore.head(store, path)["size"])
         return cast(BinaryIO, io.BufferedReader(_RangeReader(self, path, size), 1 << 16))
 
-    def _open_local(self, path: str) -> io.BufferedReader:
+    def _open_local(self, path: str) -> BinaryIO:
         name = Path(self.uri) / path
         try:
             return open(name, "rb", buffering=1 << 16)
@@ -222,7 +222,8 @@ class _RangeReader(io.RawIOBase):
             chunk = self._fetch(self._position)
         if not chunk:
             raise SourceError(
-                f"{self._source.location(self._path)} sent nothing at byte {self._position:,} of {self._size:,}"
+                f"{self._source.location(self._path)} sent nothing at byte {self._position:,} "
+                f"of {self._size:,}"
             )
         self._start, self._chunk = self._position, chunk
         following = self._start + len(chunk)

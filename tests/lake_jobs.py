@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from corpus_dagster import pool
 from corpus_dagster.lake import Build, Dataset, Identity, Lake, LakeError, ShardWriter
 from corpus_dagster.pool import PoolSettings
 from corpus_dagster.schemas import DOC_ID, TEXT, Column, TableSchema
@@ -165,9 +166,9 @@ def run_until(fatal: Fatal) -> None:
 
 
 def main() -> None:
-    """A program with the arguments FOLDER WORKERS PAUSE: announce on standard output when work begins and how it ended."""
+    """A program with the arguments FOLDER WORKERS PAUSE: say on standard output how it ended."""
     folder, workers, pause = sys.argv[1:]
-    print("begin", flush=True)
+    pool.PRELOADED.remove("numba")  # half of the start-up, and this stage has no kernels
     outcome = run(
         Lake.at(folder),
         settings=PoolSettings(workers=int(workers), isolated=True, backoff_seconds=0.01),

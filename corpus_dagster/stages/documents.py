@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -160,7 +160,7 @@ def documents(
     settings: DocumentsSettings,
     tally: Tally,
     verdicts: Mapping[str, str] | None = None,
-    record_verdict: Any = None,
+    record_verdict: Callable[[int, str], None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The documents of an archive file, in its order, in batches of the schema `DOCUMENTS`.
 
@@ -226,7 +226,7 @@ class _Rows:
     def add(self, item: Capture, decoded: DecodedText, how: str, text: str) -> None:
         # The body is not kept: only the text is needed from here on.
         self.meta.append((decoded.charset, decoded.source, how, len(item.body)))
-        self.captures.append(Capture(**{**item.__dict__, "body": b""}))
+        self.captures.append(replace(item, body=b""))
         self.texts.append(text)
         self.size += len(text)
 

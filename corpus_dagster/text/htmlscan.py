@@ -28,14 +28,15 @@ VOID, FORMATTING, CLOSES_P, SPECIAL, BOUNDARY, RAW, ROOT, HEADING = 1, 2, 4, 8, 
 _CLASSES: dict[int, str] = {
     VOID: "area base basefont bgsound br col embed frame hr img image input keygen link meta param source track wbr",
     FORMATTING: "a b big code em font i nobr s small strike strong tt u",
-    CLOSES_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption figure "
-    "footer form h1 h2 h3 h4 h5 h6 header hgroup hr li listing main menu nav ol p plaintext pre "
-    "search section summary table ul dd dt xmp",
-    SPECIAL: "address applet area article aside base basefont bgsound blockquote br button caption center col "
-    "colgroup dd details dir div dl dt embed fieldset figcaption figure footer form frame frameset h1 "
-    "h2 h3 h4 h5 h6 header hgroup hr iframe img input keygen li link listing main marquee menu meta "
-    "nav noembed noframes noscript object ol p param plaintext pre script search section select "
-    "source style summary table tbody td template textarea tfoot th thead title tr track ul wbr xmp",
+    CLOSES_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption "
+    "figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr li listing main menu nav ol p "
+    "plaintext pre search section summary table ul dd dt xmp",
+    SPECIAL: "address applet area article aside base basefont bgsound blockquote br button caption "
+    "center col colgroup dd details dir div dl dt embed fieldset figcaption figure footer "
+    "form frame frameset h1 h2 h3 h4 h5 h6 header hgroup hr iframe img input keygen li link "
+    "listing main marquee menu meta nav noembed noframes noscript object ol p param plaintext "
+    "pre script search section select source style summary table tbody td template textarea "
+    "tfoot th thead title tr track ul wbr xmp",
     BOUNDARY: "applet caption marquee object table td th template svg math foreignobject",
     RAW: "script style textarea title xmp iframe noembed noframes",
     ROOT: "html head body",
@@ -280,7 +281,7 @@ def _scan(data, keys, flags, out):
             while k >= last:
                 if stack[k] == code or (kind & HEADING and kinds[k] & HEADING):
                     break
-                if kinds[k] & BOUNDARY and not kind & BOUNDARY and not (code in (_TR, _TBODY)):
+                if kinds[k] & BOUNDARY and not kind & BOUNDARY and code not in (_TR, _TBODY):
                     k = -1
                     break
                 if kinds[k] & SPECIAL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -141,7 +142,8 @@ def statistics(recipe: str, crawl: str, rows: pl.DataFrame) -> dict[str, pa.Tabl
 def write(lake: Lake, tables: Mapping[str, pa.Table], recipe: str, crawl: str) -> None:
     """Commit the tables as the dataset `<recipe>/statistics` of the crawl."""
     # The content stands for its inputs, so that other content is another dataset.
-    inputs = {"content": str(hash(tuple(str(table.to_pydict()) for table in tables.values())))}
+    content = "".join(str(table.to_pydict()) for table in tables.values())
+    inputs = {"content": hashlib.sha256(content.encode()).hexdigest()}
     identity = Identity(code_version="1", config={}, inputs=inputs, models={})
     build = lake.begin(f"{recipe}/statistics", crawl, identity=identity, tables=STATISTICS)
     if 0 not in build.finished():

@@ -1,0 +1,155 @@
+"""All stages of a recipe over the sample crawls, without Dagster: for tests in this process, and as a program to kill."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from corpus_dagster import sample
+from corpus_dagster.lake import Dataset, Lake
+from corpus_dagster.pool import PoolSettings
+from corpus_dagster.recipes import model
+from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.sample.archive import gzip_member
+from corpus_dagster.source import Source
+from corpus_dagster.stages import (
+    curated,
+    documents,
+    duplicates,
+    filtered,
+    quality,
+    quality_model,
+    removed,
+    statistics,
+    warc_files,
+)
+from corpus_dagster.stages.context import StageContext
+from corpus_dagster.stages.run import StageOutcome
+
+FIRST, SECOND = sample.CRAWLS
+RECIPE = "dclm_baseline"
+CRAWL_STAGES = ("documents", "filtered", "duplicates", "quality", "curated", "removed", "statistics")
+"""Stages of one crawl that tests compare, in order; all but the first belong to the recipe."""
+
+GATES = ("url_hosts", "url_substrings", "url_hard_words", "url_soft_words", "language")
+"""Rules whose removed documents are measured no further."""
+
+
+def shipped() -> Recipe:
+    return model.shipped()[RECIPE]
+
+
+def name_of(stage: str, recipe: str = RECIPE) -> str:
+    """Name of a stage's dataset."""
+    return stage if stage in ("warc_files", "documents") else f"{recipe}/{stage}"
+
+
+@dataclass(frozen=True)
+class Curation:
+    """A lake with a recipe's datasets of some crawls, and the labels of the pages that went in."""
+
+    lake: Lake
+    root: Path
+    recipe: Recipe
+    crawls: tuple[str, ...]
+
+    def dataset(self, stage: str, crawl: str | None) -> Dataset:
+        return self.lake.require(name_of(stage, self.recipe.name), crawl)
+
+    def frame(self, stage: str, crawl: str, table: str = "data") -> pl.DataFrame:
+        """All rows of a table, in the order of shards."""
+        return self.dataset(stage, crawl).scan(table).collect()
+
+    def labels(self, crawl: str) -> list[dict[str, Any]]:
+        text = (self.root / "crawl-data" / crawl / "labels.jsonl").read_text("utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+def context(lake: Lake, workers: int = 1, report: Callable[[str], None] = lambda line: None) -> StageContext:
+    return StageContext(lake, PoolSettings(workers=workers, backoff_seconds=0.01), report)
+
+
+def curate(
+    lake: Lake,
+    root: Path,
+    recipe: Recipe,
+    crawls: Sequence[str],
+    *,
+    workers: int = 1,
+    share: float = 1.0,
+    max_files: int | None = None,
+) -> dict[tuple[str, str | None], StageOutcome]:
+    """Run every stage, in the order that Dagster would; outcomes by stage and crawl."""
+    return dict(steps(lake, root, recipe, crawls, workers=workers, share=share, max_files=max_files))
+
+
+def steps(
+    lake: Lake,
+    root: Path,
+    recipe: Recipe,
+    crawls: Sequence[str],
+    *,
+    workers: int = 1,
+    share: float = 1.0,
+    max_files: int | None = None,
+) -> Iterator[tuple[tuple[str, str | None], StageOutcome]]:
+    """As `curate`, stage by stage."""
+    around = context(lake, workers)
+    source = Source.at(str(root))
+    for crawl in crawls:
+        yield ("warc_files", crawl), warc_files.run(around, source, crawl, share=share, max_files=max_files)
+        yield ("documents", crawl), documents.run(around, source, crawl)
+        yield ("filtered", crawl), filtered.run(around, recipe, crawl)
+        yield ("duplicates", crawl), duplicates.run(around, recipe, crawl)
+    yield ("quality_model", None), quality_model.run(around, recipe)
+    for crawl in crawls:
+        for stage in (quality, curated, removed, statistics):
+            yield (stage.__name__.rpartition(".")[2], crawl), stage.run(around, recipe, crawl)
+
+
+def digests(outcomes: dict[tuple[str, str | None], StageOutcome]) -> dict[str, str]:
+    """Manifest digests by stage and crawl."""
+    return {f"{stage} {crawl}": outcome.dataset.digest for (stage, crawl), outcome in sorted(outcomes.items(), key=str)}
+
+
+def excerpt(root: Path, folder: Path, crawl: str, *, files: int, responses: int) -> Path:
+    """A smaller source: the first responses of the first files of a sample crawl, under the crawl's own name."""
+    below = f"crawl-data/{crawl}"
+    paths = gzip.decompress((root / below / "warc.paths.gz").read_bytes()).decode().split()[:files]
+    for path in paths:
+        # The warcinfo record, then a request, a response and a metadata record each.
+        members = _members((root / path).read_bytes(), 1 + 3 * responses)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"".join(members))
+    listing = folder / below / "warc.paths.gz"
+    listing.write_bytes(gzip_member("".join(f"{path}\n" for path in paths).encode()))
+    return folder
+
+
+def _members(data: bytes, count: int) -> list[bytes]:
+    members: list[bytes] = []
+    while data and len(members) < count:
+        unpacker = zlib.decompressobj(wbits=31)
+        unpacker.decompress(data)
+        size = len(data) - len(unpacker.unused_data)
+        members.append(data[:size])
+        data = data[size:]
+    return members
+
+
+def main() -> None:
+    """A program with the arguments LAKE ROOT RECIPE WORKERS CRAWL...: says when it begins, and digests as stages end."""
+    lake, root, recipe, workers, *crawls = sys.argv[1:]
+    print("begin", flush=True)
+    for (stage, crawl), outcome in steps(
+        Lake.at(lake), Path(root), model.load(Path(recipe)), crawls, workers=int(workers)
+    ):
+        print(f"{stage} {crawl} {outcome.dataset.digest}", flush=True)
