@@ -87,7 +87,9 @@ def _parse(text: str, name: str) -> tuple[Crawl, ...]:
             header = True
             continue
         if len(cells) != len(COLUMNS):
-            raise CatalogError(f"{where}: expected {len(COLUMNS)} cells divided by tabs, found {len(cells)} in {line!r}")
+            raise CatalogError(
+                f"{where}: expected {len(COLUMNS)} cells divided by tabs, found {len(cells)} in {line!r}"
+            )
         crawl, pages = cells
         if not _CRAWL_ID.fullmatch(crawl):
             raise CatalogError(

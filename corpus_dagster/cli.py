@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,13 @@ from corpus_dagster.recipes import model
 from corpus_dagster.recipes.model import Recipe, RecipeError
 from corpus_dagster.settings import Settings, SettingsError
 
-USER_ERRORS = (LakeError, StorageError, RecipeError, SettingsError, catalog.CatalogError)
+
+
+class UsageError(ValueError):
+    """Arguments or files given to a command cannot be used."""
+
+
+USER_ERRORS = (LakeError, StorageError, RecipeError, SettingsError, catalog.CatalogError, UsageError, OSError)
 """Errors whose message is the whole answer: they are printed without a traceback."""
 
 DEFAULT_RECIPE = "dclm_baseline"
@@ -31,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options, Settings.from_environment())
+    except BrokenPipeError:
+        # The reader of a pipe, such as `head`, has seen enough. The interpreter must not flush into it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except USER_ERRORS as error:
         print(f"corpus-dagster: {error}", file=sys.stderr)
         return 2
@@ -133,8 +144,11 @@ def _assignment(text: str) -> tuple[str, object]:
 
     path, equals, value = text.partition("=")
     if not equals:
-        raise RecipeError(f"--set {text!r}: expected PATH=VALUE, such as word_count.min=30")
-    return path, yaml.safe_load(value)
+        raise UsageError(f"--set {text!r}: expected PATH=VALUE, such as word_count.min=30")
+    try:
+        return path, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text!r}: {value!r} is no YAML value: {error}") from error
 
 
 def _funnel(options: argparse.Namespace, settings: Settings) -> int:
@@ -151,11 +165,21 @@ def _funnel(options: argparse.Namespace, settings: Settings) -> int:
     if options.write:
         options.write.write_text(json.dumps(counts, indent=1) + "\n", "utf-8")
     if options.check:
-        differences = funnel.differences(json.loads(options.check.read_text("utf-8")), counts)
+        differences = funnel.differences(_expected(options.check), counts)
         for line in differences:
             print(f"{options.check}: {line}", file=sys.stderr)
         return 1 if differences else 0
     return 0
+
+
+def _expected(path: Path) -> dict[str, funnel.Counts]:
+    try:
+        expected = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: expected JSON as `funnel --write` writes it: {error}") from error
+    if not isinstance(expected, dict) or not all(isinstance(steps, dict) for steps in expected.values()):
+        raise UsageError(f"{path}: expected crawls with their steps, as `funnel --write` writes them")
+    return expected
 
 
 def _sample(options: argparse.Namespace, settings: Settings) -> int:

@@ -17,7 +17,7 @@ from corpus_dagster.stages import curated, duplicates, filtered, quality
 from corpus_dagster.stages.deduplicated import spans_of
 from corpus_dagster.stages.filtered import as_batch
 from corpus_dagster.stages.removed import DUPLICATE_PARAGRAPH
-from corpus_dagster.stored import recipe_as_run, signals_of
+from corpus_dagster.stored import made_from, recipe_as_run, require_made_from, signals_of
 from corpus_dagster.text.spans import compose
 
 ROW_BITS = 32
@@ -62,16 +62,18 @@ class Story:
             return f"removed by rule {self.removed_by}"
         if self.duplicate and self.duplicate["duplicate"]:
             return f"removed as {self.duplicate['reason']}"
-        if self.score is not None and self.threshold is not None:
-            return f"removed: its quality score lies below {self.threshold:.6g}"
-        return "undecided: later stages have not been materialised"
+        if self.threshold is None:
+            return "undecided: passed the rules; later stages have not been materialised since"
+        if self.score is None:
+            return "removed: no text is left that could be scored"
+        return f"removed: its quality score lies below {self.threshold:.6g}"
 
 
 def stories(lake: Lake, recipe: Recipe, crawl: str, wanted: str) -> Iterator[Story]:
     """The stories of all documents of a crawl with this URL or WARC record id.
 
     Raises:
-        LakeError: the crawl has not been filtered under this recipe.
+        LakeError: the crawl has not been filtered under this recipe, or its documents were made anew since.
     """
     documents = lake.require("documents", crawl)
     found = (
@@ -87,14 +89,16 @@ def stories(lake: Lake, recipe: Recipe, crawl: str, wanted: str) -> Iterator[Sto
 def _story(lake: Lake, recipe: Recipe, crawl: str, documents: Dataset, doc_id: int) -> Story:
     shard = doc_id >> ROW_BITS
     row = documents.read(shard).slice(doc_id & ROW_MASK, 1)
-    rules = lake.require(filtered.dataset_name(recipe), crawl)
+    rules = require_made_from(lake.require(filtered.dataset_name(recipe), crawl), documents)
     program = recipe_as_run(recipe, rules).program
     stored = rules.read(shard, table="signals").slice(doc_id & ROW_MASK, 1)
     signals = signals_of(stored)
-    copies = lake.current(duplicates.dataset_name(recipe), crawl)
+    # A later stage that waits to be made again would tell of other texts.
+    copies = made_from(lake.current(duplicates.dataset_name(recipe), crawl), rules)
+    verdicts = made_from(lake.current(quality.dataset_name(recipe), crawl), rules, copies)
+    corpus = made_from(lake.current(curated.dataset_name(recipe), crawl), rules, copies, verdicts)
     mark = _row(copies, shard, doc_id)
-    scores = _row(lake.current(quality.dataset_name(recipe), crawl), shard, doc_id)
-    corpus = lake.current(curated.dataset_name(recipe), crawl)
+    scores = _row(verdicts, shard, doc_id)
     outcome = program.run(as_batch(row.combine_chunks().to_batches()[0]))
     spans = outcome.spans
     labels = list(program.labels)
@@ -127,7 +131,7 @@ def _story(lake: Lake, recipe: Recipe, crawl: str, documents: Dataset, doc_id: i
 def _row(dataset: Dataset | None, shard: int, doc_id: int) -> dict[str, Any] | None:
     if dataset is None:
         return None
-    columns = [name for name in dataset.read(shard).column_names if name != "text"]
+    columns = [column["name"] for column in dataset.manifest["tables"]["data"] if column["name"] != "text"]
     table = dataset.read(shard, columns=columns)
     at = np.flatnonzero(table.column("doc_id").to_numpy() == doc_id)
     return table.take(pa.array(at)).to_pylist()[0] if len(at) else None

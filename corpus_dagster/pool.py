@@ -22,7 +22,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -455,8 +455,12 @@ class _Processes:
         held_by_worker, lifeline = self._context.Pipe(duplex=False)
         try:
             with theirs, held_by_worker, _environment(THREAD_LIMITS), _no_main_module():
+                surroundings = _Surroundings(dict(os.environ), os.getcwd())
                 process = self._context.Process(
-                    target=_work, args=(self._function, theirs, held_by_worker), name="corpus-worker", daemon=True
+                    target=_work,
+                    args=(self._function, surroundings, theirs, held_by_worker),
+                    name="corpus-worker",
+                    daemon=True,
                 )
                 process.start()
             worker = _Worker(process, ours, lifeline)
@@ -499,12 +503,30 @@ def _exit_in_words(code: int | None) -> str:
     return words + (", perhaps for want of memory" if -code == signal.SIGKILL else "")
 
 
-def _work(function: bytes, pipe: connection.Connection, lifeline: connection.Connection) -> None:
+@dataclass(frozen=True)
+class _Surroundings:
+    """What a worker shares with this process as it is now; the fork server keeps that of its own first start."""
+
+    environment: dict[str, str] = field(repr=False)
+    folder: str
+
+    def enter(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+
+
+def _work(
+    function: bytes,
+    surroundings: _Surroundings,
+    pipe: connection.Connection,
+    lifeline: connection.Connection,
+) -> None:
     """Body of a worker: take a task, run it, answer; end when the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(lifeline)
-    os.environ.update(THREAD_LIMITS)
+    surroundings.enter()
     while True:
         try:
             content = pipe.recv_bytes()
@@ -555,7 +577,7 @@ def _reset_peak_rss() -> None:
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for what is started inside: the fork server keeps those it starts with."""
+    """Set environment variables for what is started inside."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

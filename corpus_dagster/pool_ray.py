@@ -7,6 +7,7 @@ extra `ray`.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,9 @@ class RayTasks:
 
     def wait(self, seconds: float) -> list[tuple[int, Success | Trouble]]:
         """Attempts that ended."""
+        if not self._running:
+            time.sleep(seconds)
+            return []
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         return [(self._running.pop(reference), self._outcome(reference)) for reference in ready]
 

@@ -120,23 +120,33 @@ def digests(outcomes: dict[tuple[str, str | None], StageOutcome]) -> dict[str, s
     return {f"{stage} {crawl}": outcome.dataset.digest for (stage, crawl), outcome in sorted(outcomes.items(), key=str)}
 
 
-def excerpt(root: Path, folder: Path, crawl: str, *, files: int, responses: int) -> Path:
-    """A smaller source: the first responses of the first files of a sample crawl, under the crawl's own name."""
+def excerpt(root: Path, folder: Path, crawl: str, *, files: int = 3, every: int = 6, copies: int = 12) -> Path:
+    """A smaller source under the crawl's own name: of its first files every n-th response, and some copies with what they
+    repeat."""
     below = f"crawl-data/{crawl}"
     paths = gzip.decompress((root / below / "warc.paths.gz").read_bytes()).decode().split()[:files]
+    rows = [json.loads(line) for line in (root / below / "labels.jsonl").read_text("utf-8").splitlines()]
+    here = {row["url"] for row in rows if row["file"] in paths}
+    repeated = [row for row in rows if row["expect"].startswith("duplicates:") and {row["url"], row["duplicate_of"]} <= here]
+    chosen = {url for row in repeated[:copies] for url in (row["url"], row["duplicate_of"])}
+    kept: list[dict[str, Any]] = []
     for path in paths:
-        # The warcinfo record, then a request, a response and a metadata record each.
-        members = _members((root / path).read_bytes(), 1 + 3 * responses)
+        rows_of_file = [row for row in rows if row["file"] == path]
+        # The warcinfo record, then for each response a request, the response itself and a metadata record.
+        warcinfo, *members = _members((root / path).read_bytes())
+        wanted = [i for i, row in enumerate(rows_of_file) if i % every == 0 or row["url"] in chosen]
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(b"".join(members))
-    listing = folder / below / "warc.paths.gz"
-    listing.write_bytes(gzip_member("".join(f"{path}\n" for path in paths).encode()))
+        (folder / path).write_bytes(warcinfo + b"".join(b"".join(members[3 * i : 3 * i + 3]) for i in wanted))
+        kept += [rows_of_file[i] for i in wanted]
+    (folder / below / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+    (folder / below / "warc.paths.gz").write_bytes(gzip_member("".join(f"{path}\n" for path in paths).encode()))
     return folder
 
 
-def _members(data: bytes, count: int) -> list[bytes]:
+def _members(data: bytes) -> list[bytes]:
+    """The gzip members of a file."""
     members: list[bytes] = []
-    while data and len(members) < count:
+    while data:
         unpacker = zlib.decompressobj(wbits=31)
         unpacker.decompress(data)
         size = len(data) - len(unpacker.unused_data)

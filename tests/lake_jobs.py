@@ -148,6 +148,7 @@ FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.link", "os.remove")
 class Fatal:
     folder: str
     event: int
+    shards: int
 
 
 def run_until(fatal: Fatal) -> None:
@@ -162,7 +163,7 @@ def run_until(fatal: Fatal) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
-    run(Lake.at(fatal.folder), shards=2, rows=20)
+    run(Lake.at(fatal.folder), shards=fatal.shards, rows=20)
 
 
 def main() -> None:

@@ -109,6 +109,8 @@ def surroundings(task: Task) -> dict[str, object]:
     return {
         "polars": os.environ.get("POLARS_MAX_THREADS"),
         "omp": os.environ.get("OMP_NUM_THREADS"),
+        "variable": os.environ.get("CORPUS_TEST_VARIABLE"),
+        "folder": os.getcwd(),
         "interrupt": signal.getsignal(signal.SIGINT),
         "main": getattr(sys.modules["__main__"], "__file__", None),
         "threads": threading.active_count(),

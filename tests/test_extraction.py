@@ -85,9 +85,11 @@ def test_text_is_clean(extractor: Extractor) -> None:
 
 
 def test_plain_text_keeps_words_and_drops_code() -> None:
-    page = b"""<!DOCTYPE html><head><title>T</title><style>p {}</style></head><body a="x>y" b='<p>'>
-    <h1>One&nbsp;two</h1><script>if (a < b) { "</p>" }</script><p>three<br>four <b>fi</b>ve &lt;6&gt; a <
-    b<!-- <p>no --></p>"""
+    page = (
+        b"<!DOCTYPE html><head><title>T</title><style>p {}</style></head><body a='x>y' b=\"<p>\">"
+        b"<h1>One&nbsp;two</h1>\n<script>if (a < b) { '</p>' }</script><p>three<br>four <b>fi</b>ve &lt;6&gt; "
+        b"a < b<!-- <p>no --></p>"
+    )
     assert plain_text(page) == "One two\n\nthree\nfour five <6> a < b"
 
 

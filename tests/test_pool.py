@@ -100,11 +100,18 @@ def test_peak_memory_is_that_of_the_task() -> None:
     assert during - after > 100 << 20
 
 
-def test_workers_take_one_thread_ignore_interrupts_and_do_not_import_the_main_program() -> None:
+def test_workers_have_the_surroundings_of_this_moment_one_thread_and_no_main_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(workers.square, [Task(0)], PoolSettings(workers=1, isolated=True))  # starts the fork server, at the latest
+    monkeypatch.setenv("CORPUS_TEST_VARIABLE", "now")
+    monkeypatch.chdir(tmp_path)
     (outcome,) = run(workers.surroundings, [Task(0)], PoolSettings(workers=1, isolated=True))
     assert outcome.result == {
         "polars": "1",
         "omp": "1",
+        "variable": "now",
+        "folder": str(tmp_path),
         "interrupt": signal.SIG_IGN,
         "main": outcome.result["main"],
         "threads": 1,

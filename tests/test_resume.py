@@ -109,13 +109,13 @@ def test_kill_nine_at_random_times_and_run_again_gives_the_same_bytes(
     assert len(states) >= 3, f"kills must hit runs at different stages, but found only {states} shards done"
 
 
-def kill_at(folder: Path, event: int) -> bool:
+def kill_at(folder: Path, event: int, shards: int = 2) -> bool:
     """Run the stage in a process that dies at its `event`-th use of a file; False when it ended before."""
     outcomes: list[TaskOutcome[object, object]] = []
     try:
         pool.run(
             lake_jobs.run_until,
-            [lake_jobs.Fatal(str(folder), event)],
+            [lake_jobs.Fatal(str(folder), event, shards)],
             settings=PoolSettings(workers=1, isolated=True, retries=0),
             name=str,
             on_result=outcomes.append,
@@ -144,13 +144,13 @@ def test_killed_before_any_use_of_a_file_and_run_again_gives_the_same_bytes(tmp_
 
 def test_killed_again_at_every_restart_a_run_still_comes_to_its_end(tmp_path: Path) -> None:
     clean, folder = tmp_path / "clean", tmp_path / "again"
-    lake_jobs.run(Lake.at(clean), shards=2, rows=20)
+    lake_jobs.run(Lake.at(clean), shards=6, rows=20)
     starts = 0
-    # Each start gets far enough to finish a shard, or to commit, and is killed before it can do both.
-    while kill_at(folder, 20):
+    # Each start gets far enough to finish one shard, and is killed in the next.
+    while kill_at(folder, 20, shards=6):
         starts += 1
         assert starts < 20
-    assert starts >= 2
+    assert starts >= 3
     assert lake_jobs.snapshot(folder) == lake_jobs.snapshot(clean)
 
 

@@ -65,8 +65,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def labels(root: Path) -> dict[str, list[dict[str, object]]]:
     return {
         crawl: [
-            json.loads(line)
-            for line in (root / "crawl-data" / crawl / "labels.jsonl").read_text("utf-8").splitlines()
+            json.loads(line) for line in (root / "crawl-data" / crawl / "labels.jsonl").read_text("utf-8").splitlines()
         ]
         for crawl in sample.CRAWLS
     }

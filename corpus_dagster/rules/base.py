@@ -236,8 +236,11 @@ RULES: dict[str, type[Step]] = {}
 """Every rule and edit a recipe can name."""
 
 
-def register(step: type[StepType]) -> type[StepType]:
-    """Make a step available to recipes under the literal of its `rule` field."""
-    (literal,) = step.model_fields["rule"].annotation.__args__  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
-    RULES[literal] = step
-    return step
+def register(rule: str) -> Callable[[type[StepType]], type[StepType]]:
+    """Class decorator: make a step available to recipes under this name."""
+
+    def add(step: type[StepType]) -> type[StepType]:
+        RULES[rule] = step
+        return step
+
+    return add

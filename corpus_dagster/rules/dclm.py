@@ -111,11 +111,10 @@ class _QualityRule(Rule):
         return (Check(self.name, needs, limit, lambda signals: judge(*(signals[n] for n in needs))),)
 
 
-@register
+@register("word_count")
 class WordCount(_QualityRule):
     """Removes documents with too few or too many words."""
 
-    rule: Literal["word_count"] = "word_count"
     min: int = Field(ge=0, description="fewest words")
     max: int = Field(ge=0, description="most words")
 
@@ -126,11 +125,10 @@ class WordCount(_QualityRule):
         return self._check(column, ("fasttext_words",), f"{self.min} <= words <= {self.max}", judge)
 
 
-@register
+@register("mean_word_length")
 class MeanWordLength(_QualityRule):
     """Removes documents whose words, cut at white space, are too short or too long on average."""
 
-    rule: Literal["mean_word_length"] = "mean_word_length"
     min: float = Field(ge=0, description="lowest mean, in characters")
     max: float = Field(ge=0, description="highest mean, in characters")
 
@@ -142,11 +140,10 @@ class MeanWordLength(_QualityRule):
         return self._check(column, ("word_chars", "words"), f"{self.min:g} <= mean <= {self.max:g}", judge)
 
 
-@register
+@register("symbol_ratio")
 class SymbolRatio(_QualityRule):
     """Removes documents with too many `#`, `...`, `. . .` and `…` per word."""
 
-    rule: Literal["symbol_ratio"] = "symbol_ratio"
     max: float = Field(ge=0, description="most symbols per word")
 
     def checks(self, column: ColumnName) -> tuple[Check, ...]:
@@ -168,31 +165,28 @@ class _LineRule(_QualityRule):
         return self._check(column, (count, "lines"), f"share of lines <= {self.max:g}", judge)
 
 
-@register
+@register("bullet_lines")
 class BulletLines(_LineRule):
     """Removes documents whose lines start with a bullet (● • * -) too often."""
 
-    rule: Literal["bullet_lines"] = "bullet_lines"
 
     def checks(self, column: ColumnName) -> tuple[Check, ...]:
         return self._line_check(column, "bullet_lines")
 
 
-@register
+@register("ellipsis_lines")
 class EllipsisLines(_LineRule):
     """Removes documents whose lines end in an ellipsis (`...`, `. . .`, `…`) too often."""
 
-    rule: Literal["ellipsis_lines"] = "ellipsis_lines"
 
     def checks(self, column: ColumnName) -> tuple[Check, ...]:
         return self._line_check(column, "ellipsis_lines")
 
 
-@register
+@register("non_alpha_words")
 class NonAlphaWords(_QualityRule):
     """Removes documents with too many words that hold no letter."""
 
-    rule: Literal["non_alpha_words"] = "non_alpha_words"
     max: float = Field(ge=0, le=1, description="largest share of the words")
 
     def checks(self, column: ColumnName) -> tuple[Check, ...]:
@@ -203,11 +197,10 @@ class NonAlphaWords(_QualityRule):
         return self._check(column, ("non_alpha_words", "words"), f"share of words <= {self.max:g}", judge)
 
 
-@register
+@register("stop_words")
 class StopWords(_QualityRule):
     """Removes documents with too few occurrences of the, be, to, of, and, that, have, with."""
 
-    rule: Literal["stop_words"] = "stop_words"
     min: int = Field(ge=0, description="fewest occurrences")
 
     def checks(self, column: ColumnName) -> tuple[Check, ...]:
@@ -220,11 +213,10 @@ class StopWords(_QualityRule):
 REPETITION_SIGNALS = tuple(column.name for column in dclm_repetition.COLUMNS)
 
 
-@register
+@register("repetition")
 class Repetition(Rule):
     """Removes repetitive documents: each limit is a check of its own, in the order written, and its own reason."""
 
-    rule: Literal["repetition"] = "repetition"
     dialect: Dialect = "dclm"
     limits: dict[str, float] = Field(min_length=1, description="signal: largest fraction allowed")
 
@@ -258,11 +250,10 @@ class Repetition(Rule):
         return Check(signal, (needed,), f"fraction <= {limit:g}", judge)
 
 
-@register
+@register("remove_urls")
 class RemoveUrls(Edit):
     """Deletes URLs and IPv4 addresses from the text, with the white space before them."""
 
-    rule: Literal["remove_urls"] = "remove_urls"
     dialect: Dialect = "dclm"
     published_guard: bool = Field(
         default=False,
@@ -273,22 +264,20 @@ class RemoveUrls(Edit):
         return url_removal.find(texts.offsets, texts.data, published_guard=self.published_guard)
 
 
-@register
+@register("cap_newlines")
 class CapNewlines(Edit):
     """Shortens runs of newlines."""
 
-    rule: Literal["cap_newlines"] = "cap_newlines"
     max: int = Field(ge=1, description="most newlines in a row")
 
     def find(self, texts: Texts) -> Spans:
         return newlines.find(texts.offsets, texts.data, max_consecutive=self.max)
 
 
-@register
+@register("refinedweb_lines")
 class RefinedWebLines(Edit):
     """Deletes boilerplate lines: upper-case, numeric, counters, one word; and shop and sign-in phrases in short lines."""
 
-    rule: Literal["refinedweb_lines"] = "refinedweb_lines"
     dialect: Dialect = "dclm"
     max_uppercase: float = Field(default=0.5, ge=0, le=1, description="share of the characters of a line")
     max_numeric: float = Field(default=0.999999, ge=0, le=1, description="share of the characters of a line")
@@ -313,11 +302,10 @@ class RefinedWebLines(Edit):
         return spans
 
 
-@register
+@register("removed_words")
 class RemovedWords(Rule):
     """Removes documents that lost too large a share of their words to an edit named in `since`."""
 
-    rule: Literal["removed_words"] = "removed_words"
     dialect: Dialect = "dclm"
     max: float = Field(ge=0, le=1, description="largest share of the words lost")
     since: str = Field(description="name of the edit before which words are first counted")

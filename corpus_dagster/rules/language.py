@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -54,12 +54,11 @@ class LanguageScores:
         }
 
 
-@register
+@register("language")
 class Language(Rule):
     """Removes documents whose language is not wanted, or not certain: keeps score > min_score."""
 
     gate: ClassVar[bool] = True
-    rule: Literal["language"] = "language"
     keep: tuple[str, ...] = Field(min_length=1, description="fastText labels, such as en")
     min_score: float = Field(ge=0, le=1, description="the probability must exceed this")
     newlines: NewlinePolicy = Field(description="what becomes of newlines before the model reads the text")

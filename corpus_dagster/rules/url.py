@@ -192,33 +192,30 @@ class _UrlRule(Rule):
         return (Check(self.name, (needed,), f"matches <= {self.max_matches}", judge),)
 
 
-@register
+@register("url_hosts")
 class UrlHosts(_UrlRule):
     """Removes documents whose host is on a list (exact host; with `parents` any parent domain as well)."""
 
-    rule: Literal["url_hosts"] = "url_hosts"
     parents: bool = Field(default=False, description="an entry also bans its sub-domains")
 
     def _measure(self) -> UrlMatches:
         return UrlMatches(self.name, "host", self.lists, parents=self.parents)
 
 
-@register
+@register("url_substrings")
 class UrlSubstrings(_UrlRule):
     """Removes documents whose URL, lower-cased and without the ignored characters, contains an entry."""
 
-    rule: Literal["url_substrings"] = "url_substrings"
     ignore: str = Field(default="", description="characters taken out of the URL first")
 
     def _measure(self) -> UrlMatches:
         return UrlMatches(self.name, "substring", self.lists, ignored=self.ignore)
 
 
-@register
+@register("url_words")
 class UrlWords(_UrlRule):
     """Removes documents whose URL, lower-cased, contains entries between word boundaries."""
 
-    rule: Literal["url_words"] = "url_words"
 
     def _measure(self) -> UrlMatches:
         return UrlMatches(self.name, "word", self.lists)

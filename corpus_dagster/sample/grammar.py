@@ -30,7 +30,7 @@ _INSERTED = frozenset({"sentences", "asides", "steps"})
 """Sections whose English sentences carry an insertion: without one, a text of long sentences would share most of its
 13-grams with the many others from the same bank, and deduplication would take it for a copy."""
 
-_OPENER = re.compile(r"(?:The|An?|In|On|At|If|When|Where|Whoever|With|Most|Many|Every|There|This|That|People|It) ")
+_JOINT = re.compile(r" (?=(?:and|but|than|until|where|because|before|without|if|when|as|from|for|with) )")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _SLOT = re.compile(r"<([a-z_]+)>")
 _ARTICLE = re.compile(r"\b([Aa])n? (?=(\w+))")
@@ -144,16 +144,18 @@ class Prose:
         return sentence
 
     def _inserted(self, sentence: str) -> str:
-        """The sentence with a passing remark behind its last comma, or at one end where there is none."""
+        """The sentence with a passing remark behind its last comma, or before a conjunction near its middle."""
         if not self._insertions:
             self._insertions = self.dice.shuffled(bank("en/common").sections["insertions"])
+        remark = self._insertions.pop()
         head, comma, tail = sentence.rpartition(", ")
         if comma:
-            return f"{head}, {self._insertions.pop()}, {tail}"
-        if _OPENER.match(sentence):
-            remark = self._insertions.pop()
-            return f"{remark[0].upper()}{remark[1:]}, {sentence[0].lower()}{sentence[1:]}"
-        return f"{sentence[:-1]}, {self._insertions.pop()}{sentence[-1]}"
+            return f"{head}, {remark}, {tail}"
+        joints = [match.start() for match in _JOINT.finditer(sentence)]
+        if joints:
+            at = min(joints, key=lambda joint: abs(joint - len(sentence) // 2))
+            return f"{sentence[:at]}, {remark}, {sentence[at + 1 :]}"
+        return f"{sentence[:-1]}, {remark}{sentence[-1]}"
 
     def is_new(self, sentence: str) -> bool:
         """Whether the text so far shares no run of words with the sentence."""
@@ -165,11 +167,11 @@ class Prose:
         return separator.join(self.line(section) for _ in range(sentences))
 
     def paragraphs(self, target_words: int) -> list[str]:
-        """Paragraphs of three to five sentences until the target is reached."""
+        """Paragraphs of four or five sentences until the target is reached."""
         result: list[str] = []
         written = 0
         while written < target_words:
-            text = self.paragraph(self.dice.between(3, 5))
+            text = self.paragraph(self.dice.between(4, 5))
             written += len(words(text))
             result.append(text)
         return result

@@ -104,17 +104,17 @@ def _remark(prose: Prose) -> str:
 
 
 def _ending(prose: Prose) -> str:
-    return f"{prose.paragraph(2)} {prose.line('closings')}"
+    return f"{prose.paragraph(3)} {prose.line('closings')}"
 
 
 def _length(dice: Dice) -> int:
-    """Words to write: mostly 120 to 360, now and then up to 1,700, as web pages go."""
+    """Words to write: mostly 80 to 280, now and then up to 1,700, as web pages go."""
     throw = dice.below(40)
     if throw == 0:
         return dice.between(1000, 1700)
     if throw < 5:
         return dice.between(400, 800)
-    return dice.between(90, 330)
+    return dice.between(80, 280)
 
 
 def article(*key: object) -> Draft:
@@ -141,14 +141,14 @@ def tutorial(*key: object) -> Draft:
     prose = Prose(dice, f"en/{topic}", "en/common")
     title = prose.line("questions")
     blocks: list[Block] = [
-        ("p", prose.paragraph(3)),
+        ("p", prose.paragraph(4)),
         ("p", prose.line("leads") + " " + _remark(prose) + " " + prose.line("asides")),
         # Two sentences each: a step that stood alone would sooner or later repeat one of another page word for word.
         ("ol", [prose.line("steps") + " " + prose.line("sentences") for _ in range(dice.between(4, 7))]),
     ]
     if topic == "database":
         blocks.append(("pre", dice.pick(_CODE)))
-    blocks += [("p", prose.paragraph(dice.between(3, 5))) for _ in range(dice.between(1, 4))]
+    blocks += [("p", prose.paragraph(dice.between(4, 5))) for _ in range(dice.between(1, 4))]
     blocks.append(("p", _ending(prose)))
     site = dice.pick(sites.ARTICLES)
     return Draft("tutorial", site, path_for(title, dice, "/howto"), title, tuple(blocks), byline=_byline(dice))
@@ -162,7 +162,7 @@ def question(*key: object) -> Draft:
     blocks: list[Block] = [("p", prose.paragraph(2) + " " + prose.paragraph(2, "questions_tail"))]
     for name in dice.sample(_NAMES, dice.between(2, 4)):
         blocks.append(("h2", f"Answer by {name}"))
-        blocks.append(("p", prose.paragraph(dice.between(3, 5))))
+        blocks.append(("p", prose.paragraph(dice.between(4, 5))))
         if dice.one_in(2):
             blocks.append(("p", prose.line("steps") + " " + _remark(prose)))
     site = dice.pick(sites.QUESTIONS)
@@ -219,9 +219,10 @@ def contact(*key: object) -> Draft:
     phone = f"(202) 555-01{dice.between(0, 99):02d}"
     address = f"{dice.pick(('192.0.2', '198.51.100', '203.0.113'))}.{dice.between(1, 254)}"
     title = f"About {prose.line('titles').lower()}"
+    person = f"{name} looks after these pages; letters go to {mail}, and on weekdays the telephone is {phone}."
     blocks: list[Block] = [
         ("p", prose.paragraph(4)),
-        ("p", f"{name} looks after these pages; letters go to {mail}, and on weekdays the telephone is {phone}."),
+        ("p", f"{prose.line('asides')} {person} {prose.line('sentences')}"),
         ("p", prose.paragraph(4)),
         ("p", f"The last comment came from {address} and was answered the same day. " + _remark(prose)),
         ("p", _ending(prose)),
@@ -263,7 +264,7 @@ def foreign(language: str, *key: object) -> Draft:
     dice = Dice("foreign", language, *key)
     prose = Prose(dice, f"other/{language}")
     title = prose.line("titles")
-    blocks: list[Block] = [("p", prose.paragraph(dice.between(3, 5))) for _ in range(dice.between(2, 4))]
+    blocks: list[Block] = [("p", prose.paragraph(dice.between(4, 5))) for _ in range(dice.between(2, 4))]
     site = dice.pick(sites.BY_LANGUAGE[language])
     path = f"/{language}/{dice.between(1000, 9999)}/{dice.between(10_000, 99_999)}.html"
     return Draft("foreign", site, path, title, tuple(blocks), expect="filtered:language", language=language)

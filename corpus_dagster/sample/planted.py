@@ -212,8 +212,8 @@ def duplicate_line_chars(*key: object) -> Draft:
 
 
 _ITEMS = (
-    "a pound of wax,", "a bag of clay,", "two oak boards,", "the wool blanket,", "a roll of cord,", "one lead weight,",
-    "some rusty tins,", "the glue brush,", "a sack of sand,", "the linen sheets,",
+    "a pound of wax,", "a bag of wet clay,", "two oak boards,", "the wool blankets,", "a roll of cord,",
+    "one lead weight,", "some rusty tins,", "the big glue brush,", "a sack of sand,", "the linen sheets,",
 )  # fmt: skip
 _THINGS = (
     "a jar of nails", "the old ladder", "two good spades", "a coil of wire", "the blue kettle", "some spare keys",

@@ -82,9 +82,7 @@ SHOPS = _sites(_SHOP_HOSTS, ("semantic", "classic"))
 SPAM = _sites(_SPAM_HOSTS, _LAYOUTS)
 PORTALS = _sites(_PORTAL_HOSTS, ("bare",))
 BY_LANGUAGE = {language: _sites(hosts, _LAYOUTS) for language, hosts in _LANGUAGE_HOSTS.items()}
-BANNED = _sites(
-    ("nightlounge.test", "fast-pills.example", "linkfarm-one.example", "scraped-answers.example"), _LAYOUTS
-)
+BANNED = _sites(("nightlounge.test", "fast-pills.example", "linkfarm-one.example", "scraped-answers.example"), _LAYOUTS)
 """Hosts that stand in the default list of banned hosts."""
 
 

@@ -119,7 +119,9 @@ def html_page(draft: Draft, *seed: object) -> Response:
     """An HTML page in UTF-8, sent in one of the ways that servers choose."""
     dice = Dice("transport", *seed, draft.url)
     body = draft.html("" if dice.one_in(12) else "utf-8").encode()
-    content_type = dice.pick(("text/html; charset=utf-8", "text/html; charset=UTF-8", "text/html", "TEXT/HTML;charset=utf8"))
+    content_type = dice.pick(
+        ("text/html; charset=utf-8", "text/html; charset=UTF-8", "text/html", "TEXT/HTML;charset=utf8")
+    )
     if draft.language != "en":
         content_type = "text/html; charset=utf-8"
     way = dice.below(50)
@@ -164,9 +166,7 @@ def text_page(draft: Draft) -> Response:
 def xhtml_page(draft: Draft) -> Response:
     """A page served as XHTML."""
     body = draft.html().encode()
-    return _response(
-        draft, body, _headers("application/xhtml+xml", body), "application/xhtml+xml", charset="utf-8"
-    )
+    return _response(draft, body, _headers("application/xhtml+xml", body), "application/xhtml+xml", charset="utf-8")
 
 
 def recoded_page(draft: Draft, codec: str, header: str, meta: str) -> Response:
@@ -208,9 +208,7 @@ def _png(dice: Dice) -> bytes:
 
 def _pdf(dice: Dice) -> bytes:
     text = f"BT /F1 12 Tf 72 720 Td (Leaflet {dice.between(1, 999)}) Tj ET"
-    return (
-        f"%PDF-1.4\n1 0 obj<</Length {len(text)}>>stream\n{text}\nendstream endobj\ntrailer<<>>\n%%EOF\n"
-    ).encode()
+    return (f"%PDF-1.4\n1 0 obj<</Length {len(text)}>>stream\n{text}\nendstream endobj\ntrailer<<>>\n%%EOF\n").encode()
 
 
 def _json(dice: Dice) -> bytes:
@@ -222,9 +220,7 @@ def _feed(dice: Dice) -> bytes:
     items = "".join(
         f"<item><title>{n}</title><description>{prose.line('sentences')}</description></item>" for n in range(4)
     )
-    return (
-        f'<?xml version="1.0"?><rss version="2.0"><channel><title>News</title>{items}</channel></rss>'
-    ).encode()
+    return (f'<?xml version="1.0"?><rss version="2.0"><channel><title>News</title>{items}</channel></rss>').encode()
 
 
 def _style(dice: Dice) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from corpus_dagster import classifier
 from corpus_dagster.classifier import QualityClassifier, TrainSettings
@@ -131,17 +132,33 @@ def _positives(recipe: Recipe, fit: Fit, source: str) -> Sequence[str]:
             )
         return high_quality_texts()
     path = _resolve(recipe, source)
-    if path.suffix == ".parquet":
-        return pl.read_parquet(path, columns=["text"])["text"].to_list()
-    texts: list[str] = []
-    with pa.input_stream(path, compression="detect") as stream:
-        for number, line in enumerate(stream.read().split(b"\n"), start=1):
-            if line.strip():
-                try:
-                    texts.append(str(json.loads(line)["text"]))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise RecipeError(f"{path}, line {number}: expected a JSON object with a `text`: {error}") from error
-    return texts
+    try:
+        if path.suffix == ".parquet":
+            return _from_parquet(path)
+        with pa.input_stream(path, compression="detect") as stream:
+            lines = stream.read().split(b"\n")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RecipeError(f"{path}: cannot be read as positives: {error}") from error
+    return [_from_json(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _from_parquet(path: Path) -> list[str]:
+    with pq.ParquetFile(path) as file:
+        kind = file.schema_arrow.field("text").type if "text" in file.schema_arrow.names else None
+        if kind not in (pa.string(), pa.large_string()):
+            raise RecipeError(f"{path}: expected a column `text` of strings, found {file.schema_arrow.names}")
+        return file.read(columns=["text"]).column("text").drop_null().to_pylist()
+
+
+def _from_json(path: Path, number: int, line: bytes) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise RecipeError(f"{path}, line {number}: expected a JSON object with a `text`: {error}") from error
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        raise RecipeError(f"{path}, line {number}: expected a JSON object with a `text`, found {line[:80]!r}")
+    return text
 
 
 def _texts_digest(texts: Sequence[str]) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from corpus_dagster.lake import Build, Dataset, Identity
 from corpus_dagster.recipes.model import Recipe
@@ -60,19 +59,18 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ShardsFailed: shards failed for good, named in the error.
     """
     documents = context.lake.require("documents", crawl)
-    stages = [
-        context.lake.require(stage.dataset_name(recipe), crawl)
-        for stage in (filtered, duplicates, quality, curated)
-    ]
+    rules, copies, scores, corpus = (
+        context.lake.require(stage.dataset_name(recipe), crawl) for stage in (filtered, duplicates, quality, curated)
+    )
     build = context.lake.begin(
         dataset_name(recipe),
         crawl,
         identity=Identity(
-            code_version=CODE_VERSION, config={}, inputs=digests(documents, *stages), models={}
+            code_version=CODE_VERSION, config={}, inputs=digests(documents, rules, copies, scores, corpus), models={}
         ),
         tables=TABLES,
     )
-    tasks = [RemovedTask(shard, documents, *stages, build) for shard in documents.shards]
+    tasks = [RemovedTask(shard, documents, rules, copies, scores, corpus, build) for shard in documents.shards]
     return run_stage(
         build,
         tasks,
@@ -154,8 +152,8 @@ def _spans(task: RemovedTask, documents: pl.DataFrame, survivors: pl.DataFrame) 
     ids = survivors["doc_id"].to_numpy()
     edits = task.filtered.read(task.shard, table="edits")
     names = sorted(set(edits.column("rule").to_pylist()))
-    labels = pc.index_in(edits.column("rule"), pa.array(names, pa.string())).to_numpy()
-    first = spans_of(edits, ids, labels.astype(np.int8))
+    labels = np.array([names.index(name) for name in edits.column("rule").to_pylist()], dtype=np.int8)
+    first = spans_of(edits, ids, labels)
     paragraphs = spans_of(task.duplicates.read(task.shard, table="spans"), ids)
     spans = compose(first, paragraphs.shifted(len(names)))
     found = spans.labels if spans.labels is not None else np.zeros(0, np.int8)

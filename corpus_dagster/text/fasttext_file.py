@@ -26,7 +26,7 @@ SOFTMAX = 3
 
 LARGEST_CHARACTER_NGRAM = 30
 """Kernels reserve room for all n-grams of a short word; fastText's default is 6."""
-LARGEST_WEIGHT = 1e15
+LARGEST_WEIGHT = 1e10
 """Trained weights are below 100. Beyond this limit sums of float32 might overflow, and a probability be no number."""
 LARGEST_COUNT_SUM = 10**15
 """fastText's Huffman tree gives an unmade node this count, so that counts must stay below."""
@@ -48,8 +48,12 @@ class ModelFileError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """The dictionary's words: word i is `data[starts[i]:starts[i] + lengths[i]]` (uint8; int64; int32)."""
+    """The dictionary: entry i is `data[starts[i]:starts[i] + lengths[i]]` (uint8; int64; int32).
 
+    The first `count` entries are words, the others the labels.
+    """
+
+    count: int
     data: Buffer
     starts: Buffer
     lengths: Buffer
@@ -134,9 +138,9 @@ def read_model(path: Path) -> ModelFile:
         raise reader.error(f"{len(reader.content) - reader.position} bytes more", "the end of the file")
     uses_ngrams = settings["maxn"] > 0 or settings["wordNgrams"] > 1
     if pruned is not None:
-        needed = len(words.starts) + int(pruned[1].max(initial=-1)) + 1
+        needed = words.count + int(pruned[1].max(initial=-1)) + 1
     else:
-        needed = len(words.starts) + (settings["bucket"] if uses_ngrams else 0)
+        needed = words.count + (settings["bucket"] if uses_ngrams else 0)
     if len(rows) < needed:
         raise reader.error(f"an input matrix of {len(rows)} rows", f"{needed} for words and n-grams")
     return ModelFile(
@@ -253,7 +257,7 @@ def _dictionary(reader: _Reader) -> tuple[Words, tuple[str, ...], Buffer, tuple[
             raise reader.error("a negative n-gram", "hashes and rows from 0")
         pruned = pairs[:, 0].copy(), pairs[:, 1].copy()
     text = reader.content[first : int(position)].copy()
-    return Words(text, starts[:words] - first, lengths[:words]), tuple(names), label_counts, pruned
+    return Words(words, text, starts - first, lengths), tuple(names), label_counts, pruned
 
 
 @njit(cache=True, nogil=True)

@@ -16,7 +16,7 @@ STACK = 4096
 """Open elements that are tracked. A page that nests deeper is far over every bound, so the pass stops
 there."""
 
-ACTIVE = 512
+ACTIVE = 128
 """Formatting elements that are tracked; the pass stops beyond them, as for `STACK`."""
 
 LOOK_BACK = 256
@@ -26,7 +26,8 @@ counts too high, never too low; the limit keeps the pass linear."""
 VOID, FORMATTING, CLOSES_P, SPECIAL, BOUNDARY, RAW, ROOT, HEADING = 1, 2, 4, 8, 16, 32, 64, 128
 
 _CLASSES: dict[int, str] = {
-    VOID: "area base basefont bgsound br col embed frame hr img image input keygen link meta param source track wbr",
+    VOID: "area base basefont bgsound br col embed frame hr img image input keygen link meta param source "
+    "track wbr",
     FORMATTING: "a b big code em font i nobr s small strike strong tt u",
     CLOSES_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption "
     "figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr li listing main menu nav ol p "
@@ -78,7 +79,7 @@ _P, _LI, _DD, _DT, _OPTION, _OPTGROUP = (_code(n) for n in ("p", "li", "dd", "dt
 _TR, _TD, _TH, _TABLE, _A = (_code(n) for n in ("tr", "td", "th", "table", "a"))
 _TBODY, _THEAD, _TFOOT, _CAPTION = (_code(n) for n in ("tbody", "thead", "tfoot", "caption"))
 _COLGROUP, _ADDRESS, _DIV, _SVG, _MATH = (_code(n) for n in ("colgroup", "address", "div", "svg", "math"))
-_PLAINTEXT, _SELECT = _code("plaintext"), _code("select")
+_PLAINTEXT, _SELECT, _FORM, _TEMPLATE = (_code(n) for n in ("plaintext", "select", "form", "template"))
 
 
 @dataclass(frozen=True)
@@ -276,12 +277,15 @@ def _scan(data, keys, flags, out):
                     formatting -= 1
             ordinary = not kind & (SPECIAL | FORMATTING | BOUNDARY)
             blocked = False
+            part = code in (_TD, _TH, _TR, _TBODY, _THEAD, _TFOOT, _CAPTION)
+            crosses = code in (_TABLE, _SVG, _MATH)
             k = depth - 1
             last = max(depth - LOOK_BACK, 0)
             while k >= last:
                 if stack[k] == code or (kind & HEADING and kinds[k] & HEADING):
                     break
-                if kinds[k] & BOUNDARY and not kind & BOUNDARY and code not in (_TR, _TBODY):
+                # Table parts close inside their own table only, the rest inside its cell or its like.
+                if (stack[k] == _TABLE if part else kinds[k] & BOUNDARY and not crosses) or stack[k] == _TEMPLATE:
                     k = -1
                     break
                 if kinds[k] & SPECIAL:
@@ -290,7 +294,8 @@ def _scan(data, keys, flags, out):
                         break
                     blocked = True
                 k -= 1
-            if k < last:
+            if k < last or (code == _FORM and k < depth - 1):
+                # The end tag of a form does not close what was opened inside it.
                 continue
             if kind & FORMATTING and blocked:
                 for m in range(k, depth - 1):
@@ -333,18 +338,23 @@ def _scan(data, keys, flags, out):
             options += 1
             out[7] += options
 
-        # Elements that this one closes.
-        if kind & CLOSES_P:
+        # Elements that this one closes. In SVG and MathML nothing is implied; the tags that end them count as
+        # nested there, which errs upwards.
+        if foreign == 0 and kind & CLOSES_P:
             k = depth - 1
-            while k >= 0 and not kinds[k] & (SPECIAL | BOUNDARY):
+            last = max(depth - LOOK_BACK, 0)
+            while k >= last and not kinds[k] & (SPECIAL | BOUNDARY):
                 k -= 1
-            if k >= 0 and stack[k] == _P:
+            if k >= last and stack[k] == _P:
                 depth = k
             if kind & HEADING and depth > 0 and kinds[depth - 1] & HEADING:
                 depth -= 1
-        if code in (_LI, _DD, _DT):
+        if foreign > 0:
+            pass
+        elif code in (_LI, _DD, _DT):
             k = depth - 1
-            while k >= 0:
+            last = max(depth - LOOK_BACK, 0)
+            while k >= last:
                 s = stack[k]
                 if s == code or (code != _LI and (s in (_DD, _DT))):
                     depth = k
@@ -354,8 +364,6 @@ def _scan(data, keys, flags, out):
                 k -= 1
         elif code in (_OPTION, _OPTGROUP):
             if depth > 0 and stack[depth - 1] == _OPTION:
-                depth -= 1
-            if code == _OPTGROUP and depth > 0 and stack[depth - 1] == _OPTGROUP:
                 depth -= 1
         elif code in (_TD, _TH, _TR, _TBODY, _THEAD, _TFOOT, _CAPTION, _COLGROUP):
             cell = code in (_TD, _TH)

@@ -1,0 +1,758 @@
+"""Predictions of supervised fastText models over Arrow string buffers, equal to fastText's to the last bit.
+
+fastText hashes every character n-gram of every word anew, though words repeat. Here a cache holds the matrix
+rows of each word, and a text costs one look-up per word and one addition per row. How a model file is laid out
+is in `fasttext_file`; training is left to fastText.
+
+The order of all float32 operations is fastText's (`averageRowsToVector`, `dotRow`, `dfs`, `findKBest` of its
+0.9), without fused multiply-add, and `exp` and `log` are the C library's; so the results are those of a fastText
+built for x86-64 on the same machine. A compiler that fuses (GCC for ARM) gives it other last digits.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from corpus_dagster.text.arrow import Buffer, frozen
+from corpus_dagster.text.fasttext_file import END_OF_LINE, ModelFile, Words, read_model
+
+NewlinePolicy = Literal["space", "delete"]
+"""fastText predicts single lines. `space` ends a word at a line end; `delete` fuses the words around it."""
+
+LABEL_PREFIX = b"__label__"
+"""Words with it are no features: fastText takes them for labels of training data."""
+
+_SEPARATORS = b" \n\t\v\f\r\0"
+_LETTER, _SEPARATOR, _DELETED = range(3)
+
+_HASH_START = np.uint32(2166136261)
+_HASH_PRIME = np.uint32(16777619)
+"""FNV-1a. fastText adds bytes as signed char, so that those above 127 set the upper 24 bits as well."""
+
+_WORD_NGRAM_FACTOR = np.uint64(116049371)
+"""Of fastText's hash of word n-grams."""
+
+_SMALLEST = 1e-5
+"""fastText adds it before it takes a logarithm, so probabilities come out up to 0.00001 too large."""
+
+_FREE = -1
+_NO_WORD = -1
+NO_LABEL = -1
+"""Label index where there are fewer labels than asked for, or no features at all."""
+
+# Sizes of the cache of a model with character n-grams, about 9 MB. Half as much costs a tenth of the speed on
+# web text of mixed languages; more gains nothing, since fewer look-ups meet the processor's cache.
+_CACHE_SLOTS = 1 << 17
+_CACHE_WORDS = 1 << 16
+_CACHE_BYTES = 1 << 20
+_CACHE_ROWS = 1 << 20
+_LONGEST_CACHED = 64
+"""Bytes of a word. Longer ones are mostly addresses and hardly repeat."""
+_PROBES = 16
+"""Slots looked at for a word. Words made to collide are computed anew each time, as fastText does."""
+
+_ROWS_AT_ONCE = 2048
+"""Row numbers gathered before they are added: more than the n-grams of any cached word (at most 66 * 30 + 1)."""
+
+_BLOCK = 16
+"""Columns added at a time, in processor registers."""
+
+
+class _Settings(NamedTuple):
+    word_ngrams: int
+    shortest: int
+    longest: int
+    buckets: int
+    words: int
+    pruned: bool
+    hierarchical: bool
+    end_row: int
+
+
+class _Lexicon(NamedTuple):
+    """Open-addressing table of the words and, after them, the labels, by fastText's hash."""
+
+    slots: Buffer
+    hashes: Buffer
+    starts: Buffer
+    lengths: Buffer
+    data: Buffer
+
+
+class _Kept(NamedTuple):
+    """Open-addressing table from hashes of n-grams to rows; `keys` are -1 where free."""
+
+    keys: Buffer
+    rows: Buffer
+
+
+class _Cache(NamedTuple):
+    """Words seen: `slots` point to entries (hash, start and length in `data`, start and number in `rows`)."""
+
+    slots: Buffer
+    entries: Buffer
+    data: Buffer
+    rows: Buffer
+    used: Buffer
+
+
+class _Work(NamedTuple):
+    """Scratch space: gathered rows, hashes of the words of a text, and a word in the brackets < and >."""
+
+    counts: Buffer
+    rows: Buffer
+    hashes: Buffer
+    word: Buffer
+    read_word: Buffer
+
+
+_PENDING, _TOTAL, _HASHES = range(3)
+"""Positions in `_Work.counts`: gathered rows not yet added, all rows of the text, word hashes."""
+
+_USED_WORDS, _USED_BYTES, _USED_ROWS = range(3)
+"""Positions in `_Cache.used`."""
+
+
+class _Output(NamedTuple):
+    """The output layer: `weights` float32[dimensions, labels], so that labels are worked on side by side."""
+
+    weights: Buffer
+    norms: Buffer
+    left: Buffer
+    right: Buffer
+
+
+class Model:
+    """A supervised model with softmax or hierarchical softmax, ready to predict.
+
+    A model has a cache, which no result depends on; a lock lets one thread use it at a time.
+    """
+
+    def __init__(self, file: ModelFile) -> None:
+        self.labels = file.labels
+        """As in the file, with their prefix. Predictions are positions in it."""
+        rows = np.ascontiguousarray(file.rows).reshape(-1).view()
+        rows.flags.writeable = False
+        # A mapped matrix stands where the words end, at any byte. Kernels are compiled for that case only.
+        rows.flags.aligned = False
+        self._rows = rows
+        self._lexicon = _lexicon(file.words)
+        self._kept = _kept_table(file.pruned)
+        end_row = int(_find(self._lexicon, _END, 0, len(_END), _hash(_END)))
+        self._settings = _Settings(
+            word_ngrams=file.word_ngrams,
+            shortest=file.shortest,
+            longest=file.longest,
+            buckets=file.buckets,
+            words=file.words.count,
+            pruned=file.pruned is not None,
+            hierarchical=file.hierarchical,
+            end_row=end_row,
+        )
+        left, right = _huffman_tree(file.label_counts) if file.hierarchical else (_NO_TREE, _NO_TREE)
+        self._output = _Output(
+            np.ascontiguousarray(file.output.T), np.ascontiguousarray(file.output_norms), left, right
+        )
+        self._dimensions = file.dimensions
+        self._cache = _new_cache(file.longest > 0)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, path: Path) -> Model:
+        """The model in a `.bin` or `.ftz` file.
+
+        A `.bin` stays mapped while it is in use: it may be replaced, but not rewritten in place.
+
+        Raises:
+            ModelFileError: it cannot be used; the message says why.
+        """
+        return cls(read_model(path))
+
+    def predict_buffers(
+        self, offsets: Buffer, data: Buffer, k: int, newlines: NewlinePolicy
+    ) -> tuple[Buffer, Buffer]:
+        """The k most probable labels of each of n texts, as fastText's `predict` of one line gives them.
+
+        Args:
+            offsets: int64[n + 1], ascending positions in `data`.
+            data: uint8, UTF-8.
+            k: labels wanted, 1 or more; no more come than the model has.
+            newlines: what becomes of line ends.
+
+        Returns:
+            Positions in `labels`, int32[n, k], most probable first, `NO_LABEL` where there are fewer; their
+            probabilities, float32[n, k], 0 there. fastText's probabilities are up to 0.00001 above 1.
+        """
+        if k < 1:
+            raise ValueError(f"{k} labels wanted; expected 1 or more")
+        count = len(offsets) - 1
+        k = min(k, len(self.labels))
+        labels = np.full((count, k), NO_LABEL, np.int32)
+        probabilities = np.zeros((count, k), np.float32)
+        longest = int(np.diff(offsets).max(initial=0))
+        word = np.empty(longest + 2, np.uint8)
+        work = _Work(
+            counts=np.zeros(3, np.int64),
+            rows=np.empty(_ROWS_AT_ONCE, np.int32),
+            # Words take two bytes with their separator; one more for the end of the line.
+            hashes=np.empty(longest // 2 + 2 if self._settings.word_ngrams > 1 else 0, np.int32),
+            word=word,
+            # The same memory, of the type that Arrow's buffers have, for functions that read both.
+            read_word=frozen(word),
+        )
+        with self._lock:
+            _predict(
+                frozen(offsets),
+                frozen(data),
+                _KINDS[newlines],
+                self._settings,
+                self._lexicon,
+                self._kept,
+                self._rows,
+                self._cache,
+                self._output,
+                work,
+                np.empty(self._dimensions, np.float32),
+                labels,
+                probabilities,
+            )
+        return labels, probabilities
+
+
+def _kinds(newlines: NewlinePolicy) -> Buffer:
+    kinds = np.full(256, _LETTER, np.uint8)
+    kinds[list(_SEPARATORS)] = _SEPARATOR
+    if newlines == "delete":
+        kinds[ord("\n")] = _DELETED
+    return frozen(kinds)
+
+
+_KINDS: dict[str, Buffer] = {"space": _kinds("space"), "delete": _kinds("delete")}
+_END = frozen(np.frombuffer(END_OF_LINE, np.uint8))
+_PREFIX = frozen(np.frombuffer(LABEL_PREFIX, np.uint8))
+_NO_TREE = np.empty(0, np.int32)
+
+
+def _table_size(entries: int) -> int:
+    """The power of two that leaves at least half of an open-addressing table free."""
+    return 1 << max(2 * entries, 1).bit_length()
+
+
+def _lexicon(words: Words) -> _Lexicon:
+    slots = np.full(_table_size(len(words.starts)), _FREE, np.int32)
+    hashes = np.empty(len(words.starts), np.uint32)
+    lexicon = _Lexicon(slots, hashes, words.starts, words.lengths, frozen(words.data))
+    _fill_lexicon(lexicon)
+    return lexicon
+
+
+def _kept_table(pruned: tuple[Buffer, Buffer] | None) -> _Kept:
+    keys, rows = pruned if pruned is not None else (np.empty(0, np.int32), np.empty(0, np.int32))
+    # Nearly all n-grams of a pruned model are missing; the emptier the table, the sooner that is known.
+    size = 2 * _table_size(len(keys))
+    kept = _Kept(np.full(size, _FREE, np.int32), np.empty(size, np.int32))
+    _fill_kept(kept, keys, rows)
+    return kept
+
+
+def _new_cache(needed: bool) -> _Cache:
+    # Without character n-grams, a word has one row, which the lexicon tells.
+    scale = 1 if needed else 0
+    return _Cache(
+        slots=np.full(_CACHE_SLOTS * scale, _FREE, np.int32),
+        entries=np.empty((_CACHE_WORDS * scale, 5), np.int32),
+        data=np.empty(_CACHE_BYTES * scale, np.uint8),
+        rows=np.empty(_CACHE_ROWS * scale, np.int32),
+        used=np.zeros(3, np.int64),
+    )
+
+
+def _huffman_tree(counts: Buffer) -> tuple[Buffer, Buffer]:
+    """Left and right children, int32[2 * labels - 1], of fastText's tree; leaves first, -1 below them.
+
+    As in fastText, leaves are taken from the last label to the first, the rarest where counts descend, and a
+    node is preferred to a leaf of the same count.
+    """
+    leaves = len(counts)
+    left, right = np.full((2, 2 * leaves - 1), _FREE, np.int32)
+    weights = counts.tolist()
+    leaf, node = leaves - 1, leaves
+    for parent in range(leaves, 2 * leaves - 1):
+        children = []
+        for _ in range(2):
+            # `node` may be the one being made, which is heavier than any leaf.
+            if leaf >= 0 and (node >= parent or weights[leaf] < weights[node]):
+                children.append(leaf)
+                leaf -= 1
+            else:
+                children.append(node)
+                node += 1
+        left[parent], right[parent] = children
+        weights.append(weights[children[0]] + weights[children[1]])
+    return left, right
+
+
+@njit(cache=True, nogil=True)
+def _extended(hash_, byte):
+    """The hash of a string with one more byte."""
+    return np.uint32((hash_ ^ np.uint32(np.int8(byte))) * _HASH_PRIME)
+
+
+@njit(cache=True, nogil=True)
+def _hash(text):
+    value = _HASH_START
+    for byte in text:
+        value = _extended(value, byte)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _same(a, i, b, j, length):
+    for k in range(length):
+        if a[i + k] != b[j + k]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _find(lexicon, text, start, length, hash_):
+    """Number of the word `text[start:start + length]`, or _NO_WORD."""
+    mask = len(lexicon.slots) - 1
+    slot = np.int64(hash_) & mask
+    while lexicon.slots[slot] != _FREE:
+        word = lexicon.slots[slot]
+        if (
+            lexicon.hashes[word] == hash_
+            and lexicon.lengths[word] == length
+            and _same(lexicon.data, lexicon.starts[word], text, start, length)
+        ):
+            return np.int64(word)
+        slot = (slot + 1) & mask
+    return np.int64(_NO_WORD)
+
+
+@njit(cache=True, nogil=True)
+def _fill_lexicon(lexicon):
+    mask = len(lexicon.slots) - 1
+    for word in range(len(lexicon.starts)):
+        start, length = lexicon.starts[word], np.int64(lexicon.lengths[word])
+        hash_ = _HASH_START
+        for i in range(start, start + length):
+            hash_ = _extended(hash_, lexicon.data[i])
+        lexicon.hashes[word] = hash_
+        slot = np.int64(hash_) & mask
+        while lexicon.slots[slot] != _FREE:
+            other = lexicon.slots[slot]
+            # Of equal words, which only a made-up file has, fastText keeps the last.
+            if (
+                lexicon.hashes[other] == hash_
+                and lexicon.lengths[other] == length
+                and _same(lexicon.data, lexicon.starts[other], lexicon.data, start, length)
+            ):
+                break
+            slot = (slot + 1) & mask
+        lexicon.slots[slot] = word
+
+
+@njit(cache=True, nogil=True)
+def _mixed(value):
+    """Spreads a 32-bit number over all bits (multiplication with the golden ratio, upper half folded in)."""
+    value = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64(value >> np.uint64(32))
+
+
+@njit(cache=True, nogil=True)
+def _fill_kept(kept, keys, rows):
+    mask = len(kept.keys) - 1
+    for i in range(len(keys)):
+        slot = _mixed(keys[i]) & mask
+        while kept.keys[slot] != _FREE and kept.keys[slot] != keys[i]:
+            slot = (slot + 1) & mask
+        kept.keys[slot] = keys[i]
+        kept.rows[slot] = rows[i]
+
+
+@njit(cache=True, nogil=True)
+def _gather_ngram(settings, kept, work, bucket):
+    """Gather the row of an n-gram of this hash, unless it was pruned."""
+    if settings.pruned:
+        mask = len(kept.keys) - 1
+        slot = _mixed(bucket) & mask
+        while kept.keys[slot] != bucket:
+            if kept.keys[slot] == _FREE:
+                return
+            slot = (slot + 1) & mask
+        bucket = np.int64(kept.rows[slot])
+    work.rows[work.counts[_PENDING]] = settings.words + bucket
+    work.counts[_PENDING] += 1
+
+
+@njit(cache=True, nogil=True)
+def _add_gathered(rows, work, hidden):
+    """Add the gathered rows of the matrix to `hidden`, in their order."""
+    count = work.counts[_PENDING]
+    gathered = work.rows
+    width = len(hidden)
+    column = 0
+    while column + _BLOCK <= width:
+        # Scalars, which the compiler keeps in vector registers over the whole loop, as it does no array.
+        h0, h1, h2, h3 = hidden[column], hidden[column + 1], hidden[column + 2], hidden[column + 3]
+        h4, h5, h6, h7 = hidden[column + 4], hidden[column + 5], hidden[column + 6], hidden[column + 7]
+        h8, h9, h10, h11 = hidden[column + 8], hidden[column + 9], hidden[column + 10], hidden[column + 11]
+        h12, h13, h14, h15 = hidden[column + 12], hidden[column + 13], hidden[column + 14], hidden[column + 15]
+        for i in range(count):
+            at = np.int64(gathered[i]) * width + column
+            h0 += rows[at]
+            h1 += rows[at + 1]
+            h2 += rows[at + 2]
+            h3 += rows[at + 3]
+            h4 += rows[at + 4]
+            h5 += rows[at + 5]
+            h6 += rows[at + 6]
+            h7 += rows[at + 7]
+            h8 += rows[at + 8]
+            h9 += rows[at + 9]
+            h10 += rows[at + 10]
+            h11 += rows[at + 11]
+            h12 += rows[at + 12]
+            h13 += rows[at + 13]
+            h14 += rows[at + 14]
+            h15 += rows[at + 15]
+        hidden[column], hidden[column + 1], hidden[column + 2], hidden[column + 3] = h0, h1, h2, h3
+        hidden[column + 4], hidden[column + 5], hidden[column + 6], hidden[column + 7] = h4, h5, h6, h7
+        hidden[column + 8], hidden[column + 9], hidden[column + 10], hidden[column + 11] = h8, h9, h10, h11
+        hidden[column + 12], hidden[column + 13], hidden[column + 14], hidden[column + 15] = h12, h13, h14, h15
+        column += _BLOCK
+    while column < width:
+        h0 = hidden[column]
+        for i in range(count):
+            h0 += rows[np.int64(gathered[i]) * width + column]
+        hidden[column] = h0
+        column += 1
+    work.counts[_TOTAL] += count
+    work.counts[_PENDING] = 0
+
+
+@njit(cache=True, nogil=True)
+def _gather_subwords(settings, kept, rows, work, hidden, length):
+    """Gather the character n-grams of the word of this many bytes in `work.word`, its brackets included."""
+    word = work.word
+    for start in range(length):
+        if word[start] & 0xC0 == 0x80:
+            continue
+        if work.counts[_PENDING] + settings.longest > len(work.rows):
+            _add_gathered(rows, work, hidden)
+        hash_ = _HASH_START
+        end = start
+        for characters in range(1, settings.longest + 1):
+            if end == length:
+                break
+            hash_ = _extended(hash_, word[end])
+            end += 1
+            while end < length and word[end] & 0xC0 == 0x80:
+                hash_ = _extended(hash_, word[end])
+                end += 1
+            # A bracket alone is no n-gram.
+            alone = characters == 1 and (start == 0 or end == length)
+            if characters >= settings.shortest and not alone:
+                _gather_ngram(settings, kept, work, np.int64(hash_) % settings.buckets)
+
+
+@njit(cache=True, nogil=True)
+def _remember(cache, text, start, length, hash_, slot, work, first):
+    """Keep a word and its rows, which are the gathered ones from `first`; empty the cache where it is full."""
+    count = work.counts[_PENDING] - first
+    used = cache.used
+    if (
+        used[_USED_WORDS] == len(cache.entries)
+        or used[_USED_BYTES] + length > len(cache.data)
+        or used[_USED_ROWS] + count > len(cache.rows)
+    ):
+        cache.slots[:] = _FREE
+        used[:] = 0
+        slot = _mixed(hash_) & (len(cache.slots) - 1)
+    entry = used[_USED_WORDS]
+    cache.slots[slot] = entry
+    values = cache.entries[entry]
+    values[0] = np.int32(hash_)
+    values[1] = used[_USED_BYTES]
+    values[2] = length
+    values[3] = used[_USED_ROWS]
+    values[4] = count
+    for i in range(length):
+        cache.data[used[_USED_BYTES] + i] = text[start + i]
+    for i in range(count):
+        cache.rows[used[_USED_ROWS] + i] = work.rows[first + i]
+    used[_USED_WORDS] += 1
+    used[_USED_BYTES] += length
+    used[_USED_ROWS] += count
+
+
+@njit(cache=True, nogil=True)
+def _gather_word(settings, lexicon, kept, rows, cache, work, hidden, text, start, length, hash_):
+    """Gather the rows of the word `text[start:start + length]`, and its hash where word n-grams need it."""
+    counts = work.counts
+    free_slot = -1
+    if settings.longest > 0 and length <= _LONGEST_CACHED:
+        mask = len(cache.slots) - 1
+        slot = _mixed(hash_) & mask
+        for _ in range(_PROBES):
+            entry = cache.slots[slot]
+            if entry == _FREE:
+                free_slot = slot
+                break
+            values = cache.entries[entry]
+            if (
+                values[0] == np.int32(hash_)
+                and values[2] == length
+                and _same(cache.data, values[1], text, start, length)
+            ):
+                count = values[4]
+                if counts[_PENDING] + count > len(work.rows):
+                    _add_gathered(rows, work, hidden)
+                pending = counts[_PENDING]
+                first = values[3]
+                for i in range(count):
+                    work.rows[pending + i] = cache.rows[first + i]
+                counts[_PENDING] = pending + count
+                if settings.word_ngrams > 1:
+                    work.hashes[counts[_HASHES]] = np.int32(hash_)
+                    counts[_HASHES] += 1
+                return
+            slot = (slot + 1) & mask
+    word = _find(lexicon, text, start, length, hash_)
+    if word == _NO_WORD:
+        if length >= len(_PREFIX) and _same(_PREFIX, 0, text, start, len(_PREFIX)):
+            return
+    elif word >= settings.words:
+        return
+    if settings.word_ngrams > 1:
+        work.hashes[counts[_HASHES]] = np.int32(hash_)
+        counts[_HASHES] += 1
+    needed = 1 if free_slot < 0 else 1 + (length + 2) * settings.longest
+    if counts[_PENDING] + needed > len(work.rows):
+        _add_gathered(rows, work, hidden)
+    first = counts[_PENDING]
+    if word != _NO_WORD:
+        work.rows[first] = word
+        counts[_PENDING] += 1
+    if settings.longest > 0:
+        work.word[0] = ord("<")
+        for i in range(length):
+            work.word[1 + i] = text[start + i]
+        work.word[1 + length] = ord(">")
+        _gather_subwords(settings, kept, rows, work, hidden, length + 2)
+        if free_slot >= 0:
+            _remember(cache, text, start, length, hash_, free_slot, work, first)
+
+
+@njit(cache=True, nogil=True)
+def _sum_rows(settings, lexicon, kept, rows, cache, work, hidden, kinds, data, start, end):
+    """Sum into `hidden` the rows of all features of the text `data[start:end]`; returns how many there are."""
+    work.counts[:] = 0
+    hidden[:] = 0
+    at = start
+    while True:
+        while at < end and kinds[data[at]] != _LETTER:
+            at += 1
+        if at == end:
+            break
+        first = at
+        hash_ = _HASH_START
+        while at < end and kinds[data[at]] == _LETTER:
+            hash_ = _extended(hash_, data[at])
+            at += 1
+        length = at - first
+        if at == end or kinds[data[at]] == _SEPARATOR:
+            if length == len(_END) and _same(_END, 0, data, first, length):
+                break
+            _gather_word(settings, lexicon, kept, rows, cache, work, hidden, data, first, length, hash_)
+            continue
+        # Line ends within the word are deleted: it is put together where it will be put in brackets.
+        for i in range(length):
+            work.word[1 + i] = data[first + i]
+        while at < end and kinds[data[at]] != _SEPARATOR:
+            if kinds[data[at]] == _LETTER:
+                length += 1
+                work.word[length] = data[at]
+                hash_ = _extended(hash_, data[at])
+            at += 1
+        if length == len(_END) and _same(_END, 0, work.read_word, 1, length):
+            break
+        _gather_word(settings, lexicon, kept, rows, cache, work, hidden, work.read_word, 1, length, hash_)
+    if work.counts[_PENDING] == len(work.rows):
+        _add_gathered(rows, work, hidden)
+    if settings.end_row != _NO_WORD:
+        work.rows[work.counts[_PENDING]] = settings.end_row
+        work.counts[_PENDING] += 1
+    if settings.word_ngrams > 1:
+        work.hashes[work.counts[_HASHES]] = np.int32(_hash(_END))
+        work.counts[_HASHES] += 1
+        _gather_word_ngrams(settings, kept, rows, work, hidden)
+    _add_gathered(rows, work, hidden)
+    return work.counts[_TOTAL]
+
+
+@njit(cache=True, nogil=True)
+def _gather_word_ngrams(settings, kept, rows, work, hidden):
+    """Gather the n-grams of the words whose hashes are in `work.hashes`."""
+    count = work.counts[_HASHES]
+    buckets = np.uint64(settings.buckets)
+    for i in range(count):
+        # Signed 32-bit numbers widened to 64 bits, as in fastText.
+        hash_ = np.uint64(np.int64(work.hashes[i]))
+        for j in range(i + 1, min(i + settings.word_ngrams, count)):
+            hash_ = hash_ * _WORD_NGRAM_FACTOR + np.uint64(np.int64(work.hashes[j]))
+            if work.counts[_PENDING] == len(work.rows):
+                _add_gathered(rows, work, hidden)
+            _gather_ngram(settings, kept, work, np.int64(hash_ % buckets))
+
+
+# fastText keeps its best labels in a heap of the C++ library. Which of several equal ones it returns, and in
+# which order, follows from how that heap moves them; these functions make the same moves as GNU's library.
+
+
+@njit(cache=True, nogil=True)
+def _sift_up(scores, nodes, hole, score, node):
+    while hole > 0:
+        parent = (hole - 1) // 2
+        if not scores[parent] > score:
+            break
+        scores[hole], nodes[hole] = scores[parent], nodes[parent]
+        hole = parent
+    scores[hole], nodes[hole] = score, node
+
+
+@njit(cache=True, nogil=True)
+def _pop(scores, nodes, size):
+    """Move the least score of a heap to its end and make a heap of the rest."""
+    score, node = scores[size - 1], nodes[size - 1]
+    scores[size - 1], nodes[size - 1] = scores[0], nodes[0]
+    size -= 1
+    hole = 0
+    while 2 * hole + 2 < size:
+        child = 2 * hole + 2
+        if scores[child] > scores[child - 1]:
+            child -= 1
+        scores[hole], nodes[hole] = scores[child], nodes[child]
+        hole = child
+    if 2 * hole + 2 == size:
+        child = 2 * hole + 1
+        scores[hole], nodes[hole] = scores[child], nodes[child]
+        hole = child
+    _sift_up(scores, nodes, hole, score, node)
+
+
+@njit(cache=True, nogil=True)
+def _log(probability):
+    return np.float32(math.log(np.float64(probability) + _SMALLEST))
+
+
+@njit(cache=True, nogil=True)
+def _best_labels(settings, output, hidden, products, path, scores, nodes, labels, probabilities):
+    """The most probable labels of one text into `labels` and `probabilities`, best first.
+
+    `products` float32[labels], `path` a stack of (node, score) with room for two per label, `scores` and `nodes`
+    a heap with room for one more than `labels`.
+    """
+    count = len(products)
+    k = len(labels)
+    products[:] = 0
+    for j in range(len(hidden)):
+        factor = hidden[j]
+        row = output.weights[j]
+        for i in range(count):
+            products[i] += row[i] * factor
+    size = 0
+    if settings.hierarchical:
+        floor = _log(np.float32(0))
+        path_nodes, path_scores = path
+        path_nodes[0], path_scores[0] = 2 * count - 2, 0
+        depth = 1
+        while depth:
+            depth -= 1
+            node, score = path_nodes[depth], path_scores[depth]
+            if score < floor or (size == k and score < scores[0]):
+                continue
+            if output.left[node] == _FREE:
+                size = _offer(scores, nodes, size, k, score, node)
+                continue
+            product = products[node - count] * output.norms[node - count]
+            right = np.float32(1.0 / np.float64(np.float32(1) + np.float32(math.exp(-product))))
+            path_nodes[depth] = output.right[node]
+            path_scores[depth] = np.float32(score + _log(right))
+            path_nodes[depth + 1] = output.left[node]
+            path_scores[depth + 1] = np.float32(score + _log(np.float32(1.0 - np.float64(right))))
+            depth += 2
+    else:
+        largest = products[0] * output.norms[0]
+        for i in range(count):
+            products[i] = products[i] * output.norms[i]
+            largest = max(largest, products[i])
+        total = np.float32(0)
+        for i in range(count):
+            products[i] = np.float32(math.exp(np.float64(np.float32(products[i] - largest))))
+            total += products[i]
+        for i in range(count):
+            score = _log(products[i] / total)
+            if size == k and score < scores[0]:
+                continue
+            size = _offer(scores, nodes, size, k, score, i)
+    for rank in range(size - 1, -1, -1):
+        if rank:
+            _pop(scores, nodes, rank + 1)
+    for rank in range(size):
+        labels[rank] = nodes[rank]
+        probabilities[rank] = np.float32(math.exp(scores[rank]))
+
+
+@njit(cache=True, nogil=True)
+def _offer(scores, nodes, size, k, score, node):
+    """Put a label into the heap of the k best; returns the heap's size."""
+    _sift_up(scores, nodes, size, score, node)
+    size += 1
+    if size > k:
+        _pop(scores, nodes, size)
+        size -= 1
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _predict(
+    offsets,
+    data,
+    kinds,
+    settings,
+    lexicon,
+    kept,
+    rows,
+    cache,
+    output,
+    work,
+    hidden,
+    labels,
+    probabilities,
+):
+    """Kernel of `Model.predict_buffers`."""
+    count, k = len(output.norms), labels.shape[1]
+    products = np.empty(count, np.float32)
+    path = np.empty(2 * count, np.int32), np.empty(2 * count, np.float32)
+    scores, nodes = np.empty(k + 1, np.float32), np.empty(k + 1, np.int32)
+    for i in range(len(offsets) - 1):
+        features = _sum_rows(
+            settings, lexicon, kept, rows, cache, work, hidden, kinds, data, offsets[i], offsets[i + 1]
+        )
+        if features == 0:
+            continue
+        factor = np.float32(1.0 / features)
+        for j in range(len(hidden)):
+            hidden[j] *= factor
+        _best_labels(
+            settings, output, hidden, products, path, scores, nodes, labels[i], probabilities[i]
+        )
