@@ -5,14 +5,22 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from assets import curated
-from corpus_dagster import backfill
+from corpus_dagster import backfill, catalog
 from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.settings import Settings
+from corpus_dagster.source import Source
 
 MOST_AT_ONCE = 2
 """Crawls under way at a time: one crawl keeps a machine busy for hours, and a second bridges its serial stages."""
 
 MONTHLY = "0 6 3 * *"
 """Common Crawl publishes about once a month; the third day at six leaves time for mirrors."""
+
+PUBLISHED = "https://index.commoncrawl.org"
+COLLINFO = "collinfo.json"
+"""Common Crawl's own list of its crawls."""
+
+DAY_SECONDS = 86_400
 
 SENSOR_SECONDS = 3600
 """Crawls appear monthly and run for hours: looking once an hour loses nothing."""
@@ -72,4 +80,27 @@ def build_automation(
             return dg.SkipReason("every crawl of the catalogue is done, or enough are under way")
         return dg.SensorResult(run_requests=found)
 
-    return [monthly_crawls], [missing_crawls]
+    return [monthly_crawls], [missing_crawls, _catalogue_sensor()]
+
+
+def _catalogue_sensor() -> dg.SensorDefinition:
+    @dg.sensor(
+        name="published_crawls",
+        minimum_interval_seconds=DAY_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Says when Common Crawl has published crawls that the catalogue does not know. Requests nothing.",
+    )
+    def published_crawls(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        settings = Settings.from_environment()
+        published = Source.at(PUBLISHED).read(COLLINFO)
+        behind = catalog.missing(catalog.load(settings.catalogue), published)
+        if not behind:
+            return dg.SkipReason("the catalogue knows every published crawl")
+        message = (
+            f"the catalogue lacks {', '.join(behind)}: download {PUBLISHED}/{COLLINFO} and run "
+            f"`corpus-dagster catalogue {COLLINFO} crawls.tsv`, then set CORPUS_CATALOG=crawls.tsv"
+        )
+        context.log.warning(message)
+        return dg.SkipReason(message)
+
+    return published_crawls

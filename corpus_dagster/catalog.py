@@ -92,9 +92,7 @@ def _parse(text: str, name: str) -> tuple[Crawl, ...]:
             )
         crawl, pages = cells
         if not _CRAWL_ID.fullmatch(crawl):
-            raise CatalogError(
-                f"{where}: {crawl!r} is no name of a crawl; use letters, digits, '.', '_' and '-', as in CC-MAIN-2024-10"
-            )
+            raise CatalogError(f"{where}: {crawl!r} is no name of a crawl: use letters, digits, '.', '_' and '-'")
         if crawl in lines_of:
             raise CatalogError(f"{where}: {crawl} stands in line {lines_of[crawl]} already; remove one of them")
         if pages and not (pages.isascii() and pages.isdigit()):
@@ -127,8 +125,8 @@ def for_source(source: str, catalogue: Path | None = None) -> tuple[Crawl, ...]:
         catalogue: private catalogue; it decides for every source but the sample.
 
     Returns:
-        The sample's crawls; else those of the catalogue; else those that stand under `crawl-data/` of a local folder; else
-        the shipped list.
+        The sample's crawls; else those of the catalogue; else those that stand under `crawl-data/` of a local folder;
+        else the shipped list.
 
     Raises:
         CatalogError: the catalogue is wrong, or the folder holds no crawl.
@@ -153,8 +151,8 @@ def _crawls_in(folder: Path) -> tuple[Crawl, ...]:
     names = [entry.name for entry in data.iterdir() if (entry / "warc.paths.gz").is_file()] if data.is_dir() else []
     if not names:
         raise CatalogError(
-            f"no crawl in {folder}: expected crawl-data/<crawl>/warc.paths.gz in it; set the source to `sample`, to a folder "
-            "laid out like this, or to the URI of one"
+            f"no crawl in {folder}: expected crawl-data/<crawl>/warc.paths.gz in it; set the source to `sample`, to a "
+            "folder laid out like this, or to the URI of one"
         )
     return tuple(Crawl(name) for name in sorted(names, key=lambda name: (_age(name) or (0, 0), name)))
 
@@ -239,7 +237,8 @@ def parse_paths(listing: bytes) -> list[str]:
         listing: contents of `warc.paths.gz`.
 
     Raises:
-        CatalogError: not gzip, incomplete, too long, empty, or a path that is absolute, leaves the source or stands twice.
+        CatalogError: not gzip, incomplete, too long, empty, or a path that is absolute, leaves the source or stands
+            twice.
     """
     try:
         text = _unpack(listing).decode("utf-8")

@@ -62,11 +62,7 @@ def codec_for(label: str) -> str | None:
     name = _WIDER.get(name, _MISSING.get(name, name))
     if name in ("utf-16", "utf-16-le", "utf-16-be", "utf-7", "utf-32"):
         return name if name.startswith("utf-16-") else None
-    if (
-        name == label
-        and name not in _MISSING.values()
-        and map_encoding_to_html5(label, fallback_utf8=False) is None
-    ):
+    if name == label and name not in _MISSING.values() and map_encoding_to_html5(label, fallback_utf8=False) is None:
         return None
     try:
         return codecs.lookup(name).name

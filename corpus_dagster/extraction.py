@@ -137,9 +137,7 @@ class Extractor:
         if estimate <= self.settings.sandbox_cost:
             return Extraction(tidy(extract_plain_text(markup, **self._options)), "main_content")
         if self._sandbox is None:
-            self._sandbox = Sandbox(
-                self._options, self.settings.backstop_seconds, self.settings.backstop_bytes
-            )
+            self._sandbox = Sandbox(self._options, self.settings.backstop_seconds, self.settings.backstop_bytes)
         answer = self._sandbox.extract(data)
         if isinstance(answer, SandboxVerdict):
             return Extraction(plain_text(data), "plain", answer.reason)

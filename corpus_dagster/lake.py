@@ -193,15 +193,11 @@ class Lake:
             )
         return dataset
 
-    def begin(
-        self, name: str, crawl: str | None, *, identity: Identity, tables: Mapping[str, TableSchema]
-    ) -> Build:
+    def begin(self, name: str, crawl: str | None, *, identity: Identity, tables: Mapping[str, TableSchema]) -> Build:
         """Start, resume or recognise the dataset of this identity; sweeps up what killed runs left."""
         for table in tables:
             if not _TABLE_NAME.fullmatch(table):
-                raise LakeError(
-                    f"dataset {name!r}: table name {table!r} does not match {_TABLE_NAME.pattern}"
-                )
+                raise LakeError(f"dataset {name!r}: table name {table!r} does not match {_TABLE_NAME.pattern}")
         folder = _folder(name, crawl)
         build = Build(self, name, crawl, identity.fingerprint(name, crawl, tables), identity, dict(tables))
         self.objects.sweep(f"{folder}/{build.fingerprint}")
@@ -215,9 +211,7 @@ class Lake:
         crawls = [f.removeprefix("crawl=") for f in folders if f.startswith("crawl=")]
         return sorted(c for c in crawls if self.objects.exists(f"{_folder(name, c)}/{CURRENT}"))
 
-    def prune(
-        self, name: str, crawl: str | None, *, keep: Collection[str] = (), dry_run: bool = True
-    ) -> list[str]:
+    def prune(self, name: str, crawl: str | None, *, keep: Collection[str] = (), dry_run: bool = True) -> list[str]:
         """Delete superseded versions of a dataset: every fingerprint but CURRENT's and those in `keep`.
 
         Unfinished versions go too, so run it while nothing writes or reads older versions. Returns the
@@ -232,11 +226,7 @@ class Lake:
             raise LakeError(
                 f"{self.objects.location(folder)} has no {CURRENT}: no version is committed, none is pruned"
             )
-        doomed = [
-            f
-            for f in self.objects.folders(folder)
-            if _FINGERPRINT.fullmatch(f) and f != kept and f not in keep
-        ]
+        doomed = [f for f in self.objects.folders(folder) if _FINGERPRINT.fullmatch(f) and f != kept and f not in keep]
         if not dry_run:
             for fingerprint in doomed:
                 below = f"{folder}/{fingerprint}"
@@ -521,8 +511,7 @@ class ShardWriter(contextlib.AbstractContextManager["ShardWriter"]):
             "shard": self.number,
             "fingerprint": self.build.fingerprint,
             "tables": {
-                table: {"file": _part_path(table, self.number), **part.finish()}
-                for table, part in self._parts.items()
+                table: {"file": _part_path(table, self.number), **part.finish()} for table, part in self._parts.items()
             },
             "files": {name: {"bytes": s.size, "sha256": s.sha256} for name, s in self._files.items()},
             "counters": counters,
@@ -641,9 +630,7 @@ class Dataset:
     def conforms(self, schema: TableSchema, table: str = MAIN_TABLE) -> bool:
         """Whether the table has exactly the columns of a schema: names, order, types and nullability."""
         self._require_table(table)
-        written = [
-            {key: c[key] for key in ("name", "type", "nullable")} for c in self.manifest["tables"][table]
-        ]
+        written = [{key: c[key] for key in ("name", "type", "nullable")} for c in self.manifest["tables"][table]]
         return written == _columns(schema)
 
     def part(self, shard: int, table: str = MAIN_TABLE) -> PartFile:
@@ -655,9 +642,7 @@ class Dataset:
         self._require_table(table)
         entry = self._loaded.parts.get(shard)
         if entry is None:
-            raise LakeError(
-                f"{self.uri} has no shard {shard}; its {len(self.shards)} shards begin {self.shards[:10]}"
-            )
+            raise LakeError(f"{self.uri} has no shard {shard}; its {len(self.shards)} shards begin {self.shards[:10]}")
         part = entry["tables"][table]
         path = f"{self.path}/{part['file']}"
         return PartFile(
@@ -887,11 +872,7 @@ def row_bytes(table: pa.Table) -> np.ndarray:
 
 def _width(kind: pa.DataType) -> int:
     """Bytes of a value of fixed width; 8 for others, which the schemas of the lake do not nest."""
-    return (
-        max(1, kind.bit_width // 8)
-        if pa.types.is_primitive(kind) or pa.types.is_fixed_size_binary(kind)
-        else 8
-    )
+    return max(1, kind.bit_width // 8) if pa.types.is_primitive(kind) or pa.types.is_fixed_size_binary(kind) else 8
 
 
 def _folder(name: str, crawl: str | None) -> str:
@@ -956,9 +937,7 @@ def _damage(entry: Mapping[str, Any], sizes: Mapping[str, int]) -> str | None:
     return None
 
 
-def _content_digest(
-    tables: Mapping[str, Any], parts: Iterable[Mapping[str, Any]], totals: Mapping[str, Any]
-) -> str:
+def _content_digest(tables: Mapping[str, Any], parts: Iterable[Mapping[str, Any]], totals: Mapping[str, Any]) -> str:
     return _digest({"tables": tables, "parts": [_hashes(entry) for entry in parts], "totals": totals})
 
 
@@ -971,9 +950,7 @@ def _hashes(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _add_counters(
-    totals: dict[str, Any], counters: Mapping[str, Any], *, where: str, above: str = ""
-) -> None:
+def _add_counters(totals: dict[str, Any], counters: Mapping[str, Any], *, where: str, above: str = "") -> None:
     """Add nested counters to totals.
 
     Raises:
@@ -1002,9 +979,7 @@ def _add_counters(
                 ) from None
             so_far = totals.setdefault(key, 0)
             if not isinstance(so_far, int):
-                raise LakeError(
-                    f"{where}: counter {path!r} is a number here and a dictionary or list elsewhere"
-                )
+                raise LakeError(f"{where}: counter {path!r} is a number here and a dictionary or list elsewhere")
             totals[key] = so_far + number
 
 
@@ -1025,17 +1000,13 @@ def _require_json(value: Any, where: str) -> None:
     elif isinstance(value, float) and not np.isfinite(value):
         raise LakeError(f"{where} is {value}, which JSON cannot hold")
     elif not (value is None or type(value) in (bool, int, float, str)):
-        raise LakeError(
-            f"{where} is {type(value).__name__}, expected plain JSON: text, number, true, false, null"
-        )
+        raise LakeError(f"{where} is {type(value).__name__}, expected plain JSON: text, number, true, false, null")
 
 
 def _json_bytes(value: Any, *, indent: int | None = None) -> bytes:
     """Canonical JSON: sorted keys, one form per value."""
     separators = (",", ":") if indent is None else None
-    text = json.dumps(
-        value, sort_keys=True, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False
-    )
+    text = json.dumps(value, sort_keys=True, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "surrogatepass") + (b"" if indent is None else b"\n")
 
 

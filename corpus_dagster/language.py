@@ -34,9 +34,7 @@ def _model() -> Any:
     resource = files("corpus_dagster") / "data" / MODEL_NAME
     found = hashlib.sha256(resource.read_bytes()).hexdigest()
     if found != MODEL_DIGEST:
-        raise LanguageModelError(
-            f"{resource}: SHA-256 is {found}, expected {MODEL_DIGEST}; install the package again"
-        )
+        raise LanguageModelError(f"{resource}: SHA-256 is {found}, expected {MODEL_DIGEST}; install the package again")
     # The wrapper of `load_model` warns on every load that its return type has changed; the class behind it
     # does not.
     return fasttext.FastText._FastText(model_path=str(resource))

@@ -34,9 +34,7 @@ UPLOAD_CHUNK = 16 << 20
 UPLOADS_AT_ONCE = 4
 """Pieces in flight per upload; with `UPLOAD_CHUNK` this bounds the memory of a put to 64 MB."""
 
-CLIENT_OPTIONS = frozenset(
-    {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url"}
-)
+CLIENT_OPTIONS = frozenset({"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url"})
 """Options of the HTTP client; every other option configures S3 itself (obstore's `S3Config`)."""
 
 TRANSIENT_ERRORS: tuple[type[Exception], ...] = (OSError, GenericError, JoinError)
@@ -80,9 +78,7 @@ class Objects:
                 )
             return cls(str(Path(rest).expanduser().absolute()))
         if scheme != "s3":
-            raise StorageError(
-                f"{address!r}: scheme {scheme!r} is unknown; give a directory or s3://bucket/prefix"
-            )
+            raise StorageError(f"{address!r}: scheme {scheme!r} is unknown; give a directory or s3://bucket/prefix")
         if not rest.strip("/"):
             raise StorageError(f"{address!r} names no bucket; expected s3://bucket/prefix")
         return cls(f"s3://{rest.strip('/')}", settings)
@@ -165,11 +161,7 @@ class Objects:
 
     def stage(self, path: str) -> Staged:
         """A new object: write to it, then publish it. Leaving its `with` block discards the rest."""
-        return (
-            _StagedFile(Path(self.location(path)))
-            if self.is_local
-            else _StagedUpload(self._existing(path), path)
-        )
+        return _StagedFile(Path(self.location(path))) if self.is_local else _StagedUpload(self._existing(path), path)
 
     def open(self, path: str, size: int) -> str | RangeReader:
         """What pyarrow reads the object from: a file name, or a reader of byte ranges."""
@@ -352,9 +344,7 @@ class RangeReader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move the position of the next read."""
-        self._position = (
-            offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        )
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -380,14 +370,10 @@ def _open_store(uri: str, options: Options) -> ObjectStore:
     client = _plain_http(options) | {k: v for k, v in options if k in CLIENT_OPTIONS}
     config = {k: v for k, v in options if k not in CLIENT_OPTIONS}
     try:
-        return S3Store(
-            bucket, prefix=prefix or None, config=cast(Any, config), client_options=cast(Any, client)
-        )
+        return S3Store(bucket, prefix=prefix or None, config=cast(Any, config), client_options=cast(Any, client))
     except (BaseError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
-        raise StorageError(
-            f"{uri}: options {sorted(config | client)} do not open a bucket: {first_line}"
-        ) from error
+        raise StorageError(f"{uri}: options {sorted(config | client)} do not open a bucket: {first_line}") from error
 
 
 def _plain_http(options: Options) -> dict[str, str]:

@@ -31,8 +31,7 @@ class RayTasks:
             import ray.exceptions
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "the pool is set to ray, which is not installed: install corpus-dagster[ray], or set "
-                "CORPUS_POOL=local",
+                "the pool is set to ray, which is not installed: install corpus-dagster[ray], or set CORPUS_POOL=local",
                 name="ray",
             ) from error
         self._ray = ray
@@ -43,9 +42,7 @@ class RayTasks:
         self._limit = settings.workers or cores * WAITING_PER_CORE
         # Retries are the pool's, which counts and reports them; Ray's own would multiply them unseen.
         claims: dict[str, Any] = {"memory": settings.memory_bytes} if settings.memory_bytes else {}
-        self._remote = ray.remote(
-            num_cpus=1, max_retries=0, runtime_env={"env_vars": THREAD_LIMITS}, **claims
-        )(attempt)
+        self._remote = ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": THREAD_LIMITS}, **claims)(attempt)
         self._function = ray.put(function)
         self._running: dict[Any, int] = {}
 

@@ -145,9 +145,7 @@ class Source:
 
     def fetch(self, path: str, start: int, end: int) -> bytes:
         """Bytes [start, end) of a remote file, with retries."""
-        return self._try(
-            path, start, lambda store: bytes(obstore.get_range(store, path, start=start, end=end))
-        )
+        return self._try(path, start, lambda store: bytes(obstore.get_range(store, path, start=start, end=end)))
 
     def _try(self, path: str, offset: int, request: Callable[[ObjectStore], T]) -> T:
         store = _store(self.uri, self.options)
@@ -222,8 +220,7 @@ class _RangeReader(io.RawIOBase):
             chunk = self._fetch(self._position)
         if not chunk:
             raise SourceError(
-                f"{self._source.location(self._path)} sent nothing at byte {self._position:,} "
-                f"of {self._size:,}"
+                f"{self._source.location(self._path)} sent nothing at byte {self._position:,} of {self._size:,}"
             )
         self._start, self._chunk = self._position, chunk
         following = self._start + len(chunk)

@@ -49,9 +49,7 @@ one."""
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
 
-UNKNOWN_TYPES = frozenset(
-    {"", "unknown/unknown", "application/unknown", "*/*", "application/octet-stream", "no-type"}
-)
+UNKNOWN_TYPES = frozenset({"", "unknown/unknown", "application/unknown", "*/*", "application/octet-stream", "no-type"})
 """Media types that say nothing; the type found by the crawler or by the first bytes takes their place."""
 
 REASONS: dict[str, str] = {
@@ -364,9 +362,7 @@ def _bad_end(window: _Window, arc: bool) -> str | None:
     rest = tail.lstrip(_BLANK)
     if not rest or tail.startswith(b"\n" if arc else (b"\r\n\r\n", b"\n\n")):
         return None
-    if rest.startswith(b"WARC/") or _starts_record(
-        rest if len(rest) < 256 else window.peek(MAX_HEADER).lstrip(_BLANK)
-    ):
+    if rest.startswith(b"WARC/") or _starts_record(rest if len(rest) < 256 else window.peek(MAX_HEADER).lstrip(_BLANK)):
         return None
     return f"no record boundary at the declared end: {tail[:40]!r}"
 
@@ -530,9 +526,7 @@ def _classify(frame: _Frame) -> Capture | Skipped:
 
 def _classify_warc(frame: _Frame) -> Capture | Skipped:
     # quirks_mode reads header lines that end in a bare line feed.
-    records = ArchiveIterator(
-        io.BytesIO(frame.header), parse_http=False, quirks_mode=True, max_header_len=MAX_HEADER
-    )
+    records = ArchiveIterator(io.BytesIO(frame.header), parse_http=False, quirks_mode=True, max_header_len=MAX_HEADER)
     try:
         record: WarcRecord | None = next(iter(records), None)
     except OSError as error:
@@ -646,9 +640,7 @@ def _is_binary(body: bytes) -> bool:
 
 def _iso_date(value: str) -> datetime | None:
     """WARC-Date: ISO 8601, UTC, in WARC 1.1 with up to nine digits of a second."""
-    match = re.fullmatch(
-        r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.](\d{1,9}))?Z", value.strip(), re.ASCII
-    )
+    match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.](\d{1,9}))?Z", value.strip(), re.ASCII)
     if match is None:
         return None
     fraction = (match.group(7) or "").ljust(6, "0")[:6]

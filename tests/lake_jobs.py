@@ -176,4 +176,3 @@ def main() -> None:
         pause=float(pause),
     )
     print(f"committed {outcome.dataset.digest} resumed {outcome.resumed_shards}", flush=True)
-

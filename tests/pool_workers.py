@@ -29,7 +29,7 @@ class Result:
     pid: int
 
 
-class SourceUnreachable(Exception):
+class UnreachableError(Exception):
     """An error of another layer that says of itself that trying again may help."""
 
     retryable = True
@@ -70,7 +70,7 @@ def raise_by_number(task: Task) -> Result:
     if task.number == 1:
         raise PermanentError("gone for good")
     if task.number == 2:
-        raise SourceUnreachable("503")
+        raise UnreachableError("503")
     if task.number == 3:
         raise MemoryError
     raise OSError("disk")

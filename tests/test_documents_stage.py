@@ -34,9 +34,7 @@ def page(
     mime: str = "text/html",
 ) -> bytes:
     content = f"{mime}; charset={charset}" if charset else mime
-    http = f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\n\r\n".encode() + body.encode(
-        charset or "utf-8"
-    )
+    http = f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\n\r\n".encode() + body.encode(charset or "utf-8")
     block = body.encode() if kind == "conversion" else http
     head = (
         f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Target-URI: {url}\r\n"
@@ -76,9 +74,7 @@ def build_in(folder: Path, name: str = "lake") -> Build:
     )
 
 
-def write(
-    folder: Path, data: bytes, settings: DocumentsSettings | None = None, name: str = "lake"
-) -> Dataset:
+def write(folder: Path, data: bytes, settings: DocumentsSettings | None = None, name: str = "lake") -> Dataset:
     (folder / "file.warc.gz").write_bytes(data)
     build = build_in(folder, name)
     done = stage.write_documents(
@@ -165,9 +161,7 @@ def test_settings_are_json_for_the_fingerprint() -> None:
     identity = stage.identity(DocumentsSettings(), {"warc_files/X": "d"})
     assert json.loads(json.dumps(identity.config)) == asdict(DocumentsSettings())
     other = stage.identity(DocumentsSettings(newlines="delete"), {"warc_files/X": "d"})
-    assert identity.fingerprint("documents", "X", stage.TABLES) != other.fingerprint(
-        "documents", "X", stage.TABLES
-    )
+    assert identity.fingerprint("documents", "X", stage.TABLES) != other.fingerprint("documents", "X", stage.TABLES)
 
 
 @pytest.mark.parametrize(

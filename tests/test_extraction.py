@@ -8,14 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resiliparse.parse.html import HTMLTree, NodeType
 
 from corpus_dagster.charset import codec_for, decode
 from corpus_dagster.extraction import Extraction, ExtractionSettings, Extractor, cost, plain_text
 from corpus_dagster.extraction_sandbox import Sandbox, SandboxVerdict
-from corpus_dagster.text.htmlscan import measure
+from corpus_dagster.text.htmlscan import FLAGS, KEYS, _scan, _strip, measure
 
 SLOWEST = 5.0
 """Seconds that no page may take."""
@@ -124,9 +126,7 @@ def test_end_tags_that_close_nothing_do_not_hide_nesting(unit: str) -> None:
 
 
 def test_attributes_and_formatting_are_counted() -> None:
-    work = measure(
-        b"<div a b=1 c='x>' d=\"<\" / e><p>" + b"".join(b"<font a=%d>" % i for i in range(20)) + b"</p><p>x"
-    )
+    work = measure(b"<div a b=1 c='x>' d=\"<\" / e><p>" + b"".join(b"<font a=%d>" % i for i in range(20)) + b"</p><p>x")
     assert work.attributes == 5
     assert work.formatting == 20
     assert work.formatting_work >= 20
@@ -134,6 +134,83 @@ def test_attributes_and_formatting_are_counted() -> None:
 
 def test_equal_formatting_elements_count_three_times() -> None:
     assert measure(b"<p>" + b"<b>x" * 100).formatting == 3
+
+
+ELEMENTS = [
+    "div",
+    "p",
+    "b",
+    "i",
+    "a",
+    "span",
+    "ul",
+    "li",
+    "table",
+    "tr",
+    "td",
+    "tbody",
+    "select",
+    "option",
+    "optgroup",
+    "h1",
+    "section",
+    "font",
+    "em",
+    "button",
+    "form",
+    "svg",
+    "foo",
+    "dl",
+    "dt",
+    "dd",
+    "blockquote",
+    "pre",
+    "br",
+    "img",
+    "template",
+    "caption",
+    "th",
+    "nobr",
+    "main",
+    "object",
+]
+
+SOUP = st.lists(
+    st.one_of(st.sampled_from(["x", *(f"</{e}>" for e in ELEMENTS)]), st.sampled_from([f"<{e}>" for e in ELEMENTS])),
+    max_size=60,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(SOUP)
+def test_tag_soup_is_not_measured_far_below_its_tree(soup: str) -> None:
+    """The tree is the parser's own; formatting elements that it opens again are counted beside the depth."""
+    work = measure(f"<body>{soup}".encode())
+    assert work.depth + work.formatting >= 0.5 * (tree_depth(f"<body>{soup}") - 2)
+
+
+def tree_depth(markup: str) -> int:
+    deepest, level = 0, [HTMLTree.parse(markup).body]
+    while level:
+        level = [child for node in level if node for child in node.child_nodes if child.type == NodeType.ELEMENT]
+        deepest += bool(level)
+    return deepest
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(SOUP, st.text(alphabet="<>/!-='\" apdiv\n", max_size=200)))
+def test_kernels_do_compiled_what_they_say_in_python(soup: str) -> None:
+    data = np.frombuffer(soup.encode() or b" ", np.uint8)
+    counts, lengths, texts = [], [], []
+    for scan, strip in ((_scan, _strip), (_scan.py_func, _strip.py_func)):
+        out, text = np.zeros(8, np.int64), np.zeros(len(data), np.uint8)
+        complete = scan(data, KEYS, FLAGS, out)
+        lengths.append(strip(data, KEYS, FLAGS, text))
+        counts.append((*out.tolist(), bool(complete)))
+        texts.append(text.tobytes())
+    assert counts[0] == counts[1]
+    assert lengths[0] == lengths[1]
+    assert texts[0] == texts[1]
 
 
 @settings(max_examples=200, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import pickle
@@ -70,7 +71,7 @@ def test_counters_are_summed_over_shards_and_samples_joined_in_their_order(lake:
     build = lake_jobs.begin(lake)
     for shard in (2, 0, 1):
         with build.shard(shard) as writer:
-            writer.count("seen", np.int64(5))
+            writer.count("seen", int(np.int64(5)))
             writer.count(("removed", "short"))
             writer.count(("removed", "short"), shard)
             writer.counters["removed"]["samples"] = [shard]
@@ -133,9 +134,7 @@ def test_a_shard_without_rows_has_empty_parts_for_every_table(lake: Lake) -> Non
     assert dataset.scan().collect().shape == (0, 2)
 
 
-def test_row_groups_end_at_their_size_and_are_streamed_one_by_one(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_row_groups_end_at_their_size_and_are_streamed_one_by_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lake_module, "ROW_GROUP_BYTES", 1000)
     build = lake_jobs.begin(lake)
     with build.shard(0) as writer:
@@ -162,7 +161,7 @@ def test_the_bytes_of_a_part_do_not_depend_on_how_rows_were_batched(
         for ends in ([0, len(rows)], bounds):
             build = lake_jobs.begin(Lake.at(tmp_path_factory.mktemp("lake")))
             with build.shard(0) as writer:
-                for start, stop in zip(ends, ends[1:], strict=False):
+                for start, stop in itertools.pairwise(ends):
                     writer.write(table.slice(start, stop - start))
             dataset = build.commit([0])
             assert dataset.read(0).column("text").to_pylist() == rows
@@ -485,9 +484,7 @@ def test_threads_that_commit_the_same_content_at_once_all_succeed(lake: Lake) ->
     assert len(set(digests)) == 1
 
 
-def test_beginning_sweeps_what_killed_writers_left_but_not_what_living_ones_write(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_beginning_sweeps_what_killed_writers_left_but_not_what_living_ones_write(lake: Lake, tmp_path: Path) -> None:
     build = lake_jobs.begin(lake)
     with build.shard(0) as writer:
         lake_jobs.fill(writer, 10)

@@ -191,9 +191,7 @@ def test_an_exception_leaves_no_object(lake: Lake) -> None:
     assert lake.objects.sizes("") == {}
 
 
-def test_files_are_fetched_once_and_checked(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_fetched_once_and_checked(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = tmp_path / "trained"
     source.write_bytes(b"weights" * 100_000)

@@ -221,9 +221,7 @@ def test_an_error_of_the_receiver_ends_the_workers_at_once(tmp_path: Path) -> No
 
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="disk full"):
-        pool.run(
-            workers.square, [Task(n) for n in range(20)], settings=TWO, name=str, on_result=refuse, report=print
-        )
+        pool.run(workers.square, [Task(n) for n in range(20)], settings=TWO, name=str, on_result=refuse, report=print)
     assert not children()
     assert time.monotonic() - started < pool.STOP_SECONDS
 

@@ -80,9 +80,7 @@ def test_arc_and_warc_of_one_crawl_give_the_same_documents(shared_data: Path) ->
     warc, _ = read(shared_data / "warc/general/ipwb__IAH-20080430204825-00000-blackbook.warc.gz")
     assert arc.num_rows > 100
     assert arc.select(columns).equals(warc.select(columns))
-    cut, tally = read(
-        shared_data / "warc/edge/webarchive-commons__IAH-20080430204825-00000-blackbook-truncated.arc"
-    )
+    cut, tally = read(shared_data / "warc/edge/webarchive-commons__IAH-20080430204825-00000-blackbook-truncated.arc")
     assert cut.num_rows
     assert cut.select(columns).to_pylist() == arc.select(columns).slice(0, cut.num_rows).to_pylist()
     assert tally.records == tally.documents + sum(tally.skipped.values())
@@ -109,9 +107,7 @@ def pages(path: Path) -> list[dict[str, Any]]:
 def test_no_real_page_holds_a_worker(shared_data: Path) -> None:
     folder = shared_data / "cc_html"
     markup = [
-        row["h"]
-        for name in ("hplt_cc_sample100", "pathological_long")
-        for row in pages(folder / f"{name}.jsonl.zst")
+        row["h"] for name in ("hplt_cc_sample100", "pathological_long") for row in pages(folder / f"{name}.jsonl.zst")
     ]
     with open(folder / "pathological_timeouts.warc.gz", "rb") as stream:
         markup += [i.body.decode("utf-8", "replace") for i in read_records(stream) if isinstance(i, Capture)]

@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -225,7 +225,7 @@ def filter_rule(page: Page, language: tuple[str, float]) -> str | None:
 @pytest.fixture(scope="session")
 def verdicts(pages: dict[str, list[Page]]) -> dict[str, list[str | None]]:
     """The rule that removes each page."""
-    with files("corpus_dagster").joinpath("data", "lid.176.ftz") as path:
+    with as_file(files("corpus_dagster").joinpath("data", "lid.176.ftz")) as path:
         model = fasttext.load_model(str(path))
     result: dict[str, list[str | None]] = {}
     for crawl, rows in pages.items():

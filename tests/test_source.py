@@ -137,9 +137,7 @@ def test_a_remote_file_is_read_in_order_with_one_chunk_ahead(server: Server, wai
     source = pickle.loads(pickle.dumps(address(server)))
     with source.open("file") as stream:
         assert stream.read() == DATA
-    assert server.requests == [
-        f"bytes={i}-{min(i + 65536, len(DATA)) - 1}" for i in range(0, len(DATA), 65536)
-    ]
+    assert server.requests == [f"bytes={i}-{min(i + 65536, len(DATA)) - 1}" for i in range(0, len(DATA), 65536)]
     assert server.most_running <= 2
     assert waits == []
 

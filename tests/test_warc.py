@@ -21,9 +21,7 @@ from corpus_dagster.warc import REASONS, Capture, Skipped, read_records
 PAGE = b"<html><body><p>A page with some text.</p></body></html>"
 
 
-def response(
-    body: bytes = PAGE, headers: str = "Content-Type: text/html", status: str = "HTTP/1.1 200 OK"
-) -> bytes:
+def response(body: bytes = PAGE, headers: str = "Content-Type: text/html", status: str = "HTTP/1.1 200 OK") -> bytes:
     head = f"{status}\r\n{headers}\r\n\r\n" if headers else f"{status}\r\n\r\n"
     return head.encode("latin-1") + body
 
@@ -45,11 +43,7 @@ def record(number: int, block: bytes | None = None, *, kind: str = "response", e
 
 def arc_record(number: int, block: bytes | None = None) -> bytes:
     block = response() if block is None else block
-    return (
-        f"http://example.com/{number} 1.2.3.4 20080430204825 text/html {len(block)}\n".encode()
-        + block
-        + b"\n"
-    )
+    return f"http://example.com/{number} 1.2.3.4 20080430204825 text/html {len(block)}\n".encode() + block + b"\n"
 
 
 ARC_VERSION = b"1 0 Crawl\nURL IP-address Archive-date Content-type Archive-length\n"
@@ -198,20 +192,14 @@ def damaged(at: int, change: bytes) -> bytes:
         pytest.param(damaged(20, bytes(100)), id="zeros"),
         pytest.param(b"".join([*MEMBERS[:2], MEMBERS[2][:90], *MEMBERS[3:]]), id="cut"),
         pytest.param(b"".join([*MEMBERS[:2], b"garbage" * 50, *MEMBERS[3:]]), id="garbage"),
-        pytest.param(
-            b"".join([*MEMBERS[:2], gzip.compress(record(2, length=10**12)), *MEMBERS[3:]]), id="length"
-        ),
-        pytest.param(
-            b"".join([*MEMBERS[:2], gzip.compress(record(2, length=20)), *MEMBERS[3:]]), id="short-length"
-        ),
+        pytest.param(b"".join([*MEMBERS[:2], gzip.compress(record(2, length=10**12)), *MEMBERS[3:]]), id="length"),
+        pytest.param(b"".join([*MEMBERS[:2], gzip.compress(record(2, length=20)), *MEMBERS[3:]]), id="short-length"),
         pytest.param(b"".join([*MEMBERS[:2], gzip.compress(b"X" + SOUND[2]), *MEMBERS[3:]]), id="no-record"),
         pytest.param(b"".join([*SOUND[:2], record(2, length=20), *SOUND[3:]]), id="plain-short-length"),
         pytest.param(b"".join([*SOUND[:2], record(2, length=200), *SOUND[3:]]), id="plain-long-length"),
         pytest.param(b"".join([*SOUND[:2], record(2, length=10**12), *SOUND[3:]]), id="plain-huge-length"),
         pytest.param(b"".join([*SOUND[:2], b"X" + SOUND[2], *SOUND[3:]]), id="plain-no-record"),
-        pytest.param(
-            b"".join([*SOUND[:2], b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", *SOUND[3:]]), id="no-length"
-        ),
+        pytest.param(b"".join([*SOUND[:2], b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", *SOUND[3:]]), id="no-length"),
     ],
 )
 def test_damage_costs_one_record(data: bytes) -> None:
@@ -269,14 +257,9 @@ def test_no_bytes_make_the_reader_raise(noise: bytes, at: int, compressed: bool,
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.binary(max_size=300), st.sampled_from(["", "gzip", "deflate", "br", "zstd", "gzip, br"]), st.booleans()
-)
+@given(st.binary(max_size=300), st.sampled_from(["", "gzip", "deflate", "br", "zstd", "gzip, br"]), st.booleans())
 def test_no_http_message_makes_the_reader_raise(noise: bytes, encoding: str, chunked: bool) -> None:
-    headers = (
-        f"Content-Type: text/html\r\nContent-Encoding: {encoding}"
-        + "\r\nTransfer-Encoding: chunked" * chunked
-    )
+    headers = f"Content-Type: text/html\r\nContent-Encoding: {encoding}" + "\r\nTransfer-Encoding: chunked" * chunked
     for block in (noise, response(noise, headers), b"HTTP/1.1 200 OK" + noise):
         assert len(read(record(1, block))) == 1
 
@@ -381,11 +364,7 @@ def test_gzip_inside_chunks_is_undone() -> None:
 
 def test_an_encoding_that_ends_early_gives_what_came_through() -> None:
     body = random.Random(1).randbytes(50_000).hex().encode()
-    item = one(
-        response(
-            b"".join([gzip.compress(body)[:20_000]]), "Content-Type: text/html\r\nContent-Encoding: gzip"
-        )
-    )
+    item = one(response(b"".join([gzip.compress(body)[:20_000]]), "Content-Type: text/html\r\nContent-Encoding: gzip"))
     assert isinstance(item, Capture)
     assert item.truncated
     assert body.startswith(item.body)

@@ -1,21 +1,20 @@
 """The embedded sample: two small crawls in Common Crawl's layout, with labels, made of texts written for this project.
 
-`write` makes them; the bytes depend on nothing but this package. Beside the WARC files of a crawl stands `labels.jsonl`,
-one row per response: url, file, status, kind, language, `expect`, duplicate_of (the URL whose text it repeats),
-duplicate_crawl (the crawl of that URL), charset, content_encoding, truncated, edits, personal_data.
+`write` makes them; the bytes depend on nothing but this package. Beside the WARC files of a crawl stands
+`labels.jsonl`, one row per response: url, file, status, kind, language, `expect`, duplicate_of (the URL whose text it
+repeats), duplicate_crawl (the crawl of that URL), charset, content_encoding, truncated, edits, personal_data.
 
 `expect` says what the recipe `dclm_baseline` must do with the response:
 
-    skip:REASON            no document: `status:3xx`, `status:4xx`, `status:5xx`, `mime`, `not_text`, `empty`, the words of
-                           `corpus_dagster.warc.REASONS`
+    skip:REASON            no document; REASON is a key of `corpus_dagster.warc.REASONS`
     filtered:RULE          removed by this rule, the first it breaks: `language`, `word_count`, `top_2_gram`, ...
     duplicates:document    removed as a whole: its text stands in an earlier record of the crawl
     duplicates:paragraph   stays, but loses paragraphs that stand in an earlier record of the crawl
     keep                   reaches the classifier with its text, but for the `edits`
     quality                the same, and ought to score low there: shops and spam
 
-Whether a page passes the classifier depends on the share to keep, so `keep` promises its place before it only. Labels of
-duplicates hold when all files of a crawl are read in order. `edits` names what the text loses on the way: `urls`,
+Whether a page passes the classifier depends on the share to keep, so `keep` promises its place before it only. Labels
+of duplicates hold when all files of a crawl are read in order. `edits` names what the text loses on the way: `urls`,
 `newlines`, `cart`, `read_more`, `sign_in`, `upper_case_lines`, `numeric_lines`, `counter_lines`.
 """
 
@@ -115,8 +114,8 @@ def fingerprint() -> str:
 def sample_folder(work: Path) -> Path:
     """The sample below `work`, written first when it is not there.
 
-    The folder's name holds the fingerprint of the generator, and it appears whole or not at all, so several processes may
-    ask for it at once.
+    The folder's name holds the fingerprint of the generator, and it appears whole or not at all, so several processes
+    may ask for it at once.
 
     Raises:
         OSError: the folder cannot be written.

@@ -21,8 +21,8 @@ _BROTLI_BLOCK = 1 << 16
 def deflate(data: bytes) -> bytes:
     """Raw deflate stream without string matching.
 
-    Implementations of zlib differ in the matches they find, so their output differs. Huffman coding alone leaves them no
-    choice, and the sample's bytes, record offsets included, are the same everywhere.
+    Implementations of zlib differ in the matches they find, so their output differs. Huffman coding alone leaves them
+    no choice, and the sample's bytes, record offsets included, are the same everywhere.
     """
     packer = zlib.compressobj(6, zlib.DEFLATED, -15, 8, zlib.Z_HUFFMAN_ONLY)
     return packer.compress(data) + packer.flush()

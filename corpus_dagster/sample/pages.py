@@ -200,9 +200,9 @@ def measurements(*key: object) -> Draft:
     dice = Dice("measurements", *key)
     prose = Prose(dice, f"en/{dice.pick(TOPICS)}", "en/common")
     title = prose.line("titles")
-    rows = [["Place", "First reading", "Second reading"]]
-    for name in dice.sample(("north end", "south end", "cellar", "kitchen", "garden", "workshop", "attic"), 5):
-        rows.append([name, f"about {dice.between(2, 30)} points", f"about {dice.between(2, 30)} points"])
+    places = dice.sample(("north end", "south end", "cellar", "kitchen", "garden", "workshop", "attic"), 5)
+    readings = [(place, *(f"about {dice.between(2, 30)} points" for _ in range(2))) for place in places]
+    rows = [("Place", "First reading", "Second reading"), *readings]
     blocks: list[Block] = [("p", text) for text in prose.paragraphs(dice.between(120, 220))]
     blocks.insert(2, ("table", rows))
     blocks.append(("p", _ending(prose)))
@@ -211,7 +211,7 @@ def measurements(*key: object) -> Draft:
 
 
 def contact(*key: object) -> Draft:
-    """A page with made-up personal data: reserved mail domains, fictional telephone numbers, documentation addresses."""
+    """A page with made-up personal data: reserved domains, fictional telephone numbers, documentation addresses."""
     dice = Dice("contact", *key)
     prose = Prose(dice, f"en/{dice.pick(TOPICS)}", "en/common")
     name = dice.pick(_NAMES)
@@ -295,9 +295,8 @@ def edited(*key: object) -> Draft:
         ("counter_lines", ("p", f"{dice.between(3, 400)} views")),
     )
     chosen = dice.sample(marks, 2)
-    for edit, block in chosen:
+    for _, block in chosen:
         blocks.insert(dice.between(1, len(blocks) - 1), block)
-        del edit
     site = dice.pick(sites.ARTICLES)
     return Draft(
         "edited",

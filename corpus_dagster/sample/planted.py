@@ -1,7 +1,7 @@
 """Pages made to break exactly one rule of the DCLM-Baseline recipe.
 
-Each builder says in one sentence how the page fails, and keeps clear of every rule that is tested before. The texts use the
-`bare` layout, whose extraction is the title and the blocks.
+Each builder says in one sentence how the page fails, and keeps clear of every rule that is tested before. The texts
+use the `bare` layout, whose extraction is the title and the blocks.
 """
 
 from __future__ import annotations
@@ -114,12 +114,11 @@ def mean_word_length(*key: object) -> Draft:
     """Office prose made of long words: more than ten characters each on average."""
     dice = Dice("planted", "mean_word_length", *key)
     adjectives, nouns = dice.shuffled(_LONG_ADJECTIVES), dice.shuffled(_LONG_NOUNS)
-    texts = []
-    for i in range(0, 18, 2):
-        texts.append(
-            f"Considering the {adjectives[i]} {nouns[i]}, {adjectives[i + 1]} {nouns[i + 1]} notwithstanding, "
-            f"departmental {nouns[(i + 7) % 18]} necessitate {adjectives[(i + 5) % 18]} improvements."
-        )
+    texts = [
+        f"Considering the {adjectives[i]} {nouns[i]}, {adjectives[i + 1]} {nouns[i + 1]} notwithstanding, "
+        f"departmental {nouns[(i + 7) % 18]} necessitate {adjectives[(i + 5) % 18]} improvements."
+        for i in range(0, 18, 2)
+    ]
     return _draft("mean_word_length", dice, "Departmental recommendations", _paragraphs(texts))
 
 
@@ -164,10 +163,10 @@ def non_alpha_words(*key: object) -> Draft:
 
 
 _KEYWORDS = (
-    "wooden garden chairs", "cheap kitchen tables", "folding camping beds", "small bedroom lamps", "winter hiking boots",
+    "wooden garden chairs", "cheap kitchen tables", "folding camping beds", "small bedroom lamps", "winter boots",
     "waterproof rain jackets", "stainless steel knives", "children story books", "large storage boxes", "cotton towels",
     "outdoor wall lights", "leather office bags", "glass coffee cups", "soft wool blankets", "electric hand drills",
-    "used road bicycles", "fresh flower bouquets", "printed birthday cards", "heavy duty gloves", "simple picture frames",
+    "used road bicycles", "fresh flower bouquets", "printed birthday cards", "heavy duty gloves", "picture frames",
     "modern desk clocks", "organic apple juice", "roasted coffee beans", "local honey jars", "silver ear rings",
     "black running shoes", "summer straw hats", "quiet ceiling fans", "round dining plates", "travel neck pillows",
     "young fruit trees", "vegetable seed packets", "metal watering cans", "long garden hoses", "strong plant pots",
@@ -233,7 +232,7 @@ _REMARKS = (
 
 
 def duplicate_paragraph_chars(*key: object) -> Draft:
-    """A list stands twice: under a fifth of the characters by lines, over it by paragraphs, which count line ends too."""
+    """A list stands twice: under a fifth of the characters by lines, over it by paragraphs, with their line ends."""
     dice = Dice("planted", "duplicate_paragraph_chars", *key)
     title = "In the shed"
     items = dice.sample(_ITEMS, 6)

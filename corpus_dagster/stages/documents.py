@@ -105,9 +105,7 @@ class Tally:
         return {**counts, "damage": {"samples": self.damage}}
 
 
-def run(
-    context: StageContext, source: Source, crawl: str, settings: DocumentsSettings | None = None
-) -> StageOutcome:
+def run(context: StageContext, source: Source, crawl: str, settings: DocumentsSettings | None = None) -> StageOutcome:
     """Read the files that `warc_files` chose.
 
     Raises:

@@ -82,9 +82,7 @@ def run_stage(
     return StageOutcome(dataset, False, resumed, len(shards) - resumed, time.monotonic() - started, peak)
 
 
-def run_alone(
-    build: Build, write: Callable[[ShardWriter], None], *, report: Callable[[str], None]
-) -> StageOutcome:
+def run_alone(build: Build, write: Callable[[ShardWriter], None], *, report: Callable[[str], None]) -> StageOutcome:
     """Make `build` committed where it is one shard and no work for a pool: `write` writes shard 0."""
     started = time.monotonic()
     dataset = build.committed()

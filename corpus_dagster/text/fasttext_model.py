@@ -43,6 +43,7 @@ _SMALLEST = 1e-5
 
 _FREE = -1
 _NO_WORD = -1
+_NO_ROW = -1
 NO_LABEL = -1
 """Label index where there are fewer labels than asked for, or no features at all."""
 
@@ -93,30 +94,20 @@ class _Kept(NamedTuple):
 
 
 class _Cache(NamedTuple):
-    """Words seen: `slots` point to entries (hash, start and length in `data`, start and number in `rows`)."""
+    """Words seen and their rows: open-addressing table of entries, whose fields are below."""
 
-    slots: Buffer
     entries: Buffer
     data: Buffer
     rows: Buffer
     used: Buffer
 
 
-class _Work(NamedTuple):
-    """Scratch space: gathered rows, hashes of the words of a text, and a word in the brackets < and >."""
-
-    counts: Buffer
-    rows: Buffer
-    hashes: Buffer
-    word: Buffer
-    read_word: Buffer
-
-
-_PENDING, _TOTAL, _HASHES = range(3)
-"""Positions in `_Work.counts`: gathered rows not yet added, all rows of the text, word hashes."""
+_HASH, _START, _LENGTH, _FIRST_ROW, _ROWS = range(5)
+"""Fields of an entry: fastText's hash, the bytes in `data` (length 0 where the slot is free), the row numbers in
+`rows`."""
 
 _USED_WORDS, _USED_BYTES, _USED_ROWS = range(3)
-"""Positions in `_Cache.used`."""
+"""Positions in `used`."""
 
 
 class _Output(NamedTuple):
@@ -144,7 +135,7 @@ class Model:
         self._rows = rows
         self._lexicon = _lexicon(file.words)
         self._kept = _kept_table(file.pruned)
-        end_row = int(_find(self._lexicon, _END, 0, len(_END), _hash(_END)))
+        end_row = int(_find(self._lexicon, _END.copy(), 0, len(_END), _hash(_END)))
         self._settings = _Settings(
             word_ngrams=file.word_ngrams,
             shortest=file.shortest,
@@ -196,16 +187,8 @@ class Model:
         labels = np.full((count, k), NO_LABEL, np.int32)
         probabilities = np.zeros((count, k), np.float32)
         longest = int(np.diff(offsets).max(initial=0))
-        word = np.empty(longest + 2, np.uint8)
-        work = _Work(
-            counts=np.zeros(3, np.int64),
-            rows=np.empty(_ROWS_AT_ONCE, np.int32),
-            # Words take two bytes with their separator; one more for the end of the line.
-            hashes=np.empty(longest // 2 + 2 if self._settings.word_ngrams > 1 else 0, np.int32),
-            word=word,
-            # The same memory, of the type that Arrow's buffers have, for functions that read both.
-            read_word=frozen(word),
-        )
+        # A word takes two bytes with its separator; one more for the end of the line.
+        words = longest // 2 + 2 if self._settings.word_ngrams > 1 else 0
         with self._lock:
             _predict(
                 frozen(offsets),
@@ -217,7 +200,8 @@ class Model:
                 self._rows,
                 self._cache,
                 self._output,
-                work,
+                np.empty(words, np.int32),
+                np.empty(longest + 2, np.uint8),
                 np.empty(self._dimensions, np.float32),
                 labels,
                 probabilities,
@@ -265,8 +249,7 @@ def _new_cache(needed: bool) -> _Cache:
     # Without character n-grams, a word has one row, which the lexicon tells.
     scale = 1 if needed else 0
     return _Cache(
-        slots=np.full(_CACHE_SLOTS * scale, _FREE, np.int32),
-        entries=np.empty((_CACHE_WORDS * scale, 5), np.int32),
+        entries=np.zeros((_CACHE_SLOTS * scale, 5), np.int32),
         data=np.empty(_CACHE_BYTES * scale, np.uint8),
         rows=np.empty(_CACHE_ROWS * scale, np.int32),
         used=np.zeros(3, np.int64),
@@ -379,25 +362,22 @@ def _fill_kept(kept, keys, rows):
 
 
 @njit(cache=True, nogil=True)
-def _gather_ngram(settings, kept, work, bucket):
-    """Gather the row of an n-gram of this hash, unless it was pruned."""
-    if settings.pruned:
-        mask = len(kept.keys) - 1
-        slot = _mixed(bucket) & mask
-        while kept.keys[slot] != bucket:
-            if kept.keys[slot] == _FREE:
-                return
-            slot = (slot + 1) & mask
-        bucket = np.int64(kept.rows[slot])
-    work.rows[work.counts[_PENDING]] = settings.words + bucket
-    work.counts[_PENDING] += 1
+def _ngram_row(settings, kept, bucket):
+    """The row of the n-grams of this hash, or _NO_ROW where they were pruned."""
+    if not settings.pruned:
+        return settings.words + bucket
+    mask = len(kept.keys) - 1
+    slot = _mixed(bucket) & mask
+    while kept.keys[slot] != _FREE:
+        if kept.keys[slot] == bucket:
+            return settings.words + np.int64(kept.rows[slot])
+        slot = (slot + 1) & mask
+    return np.int64(_NO_ROW)
 
 
 @njit(cache=True, nogil=True)
-def _add_gathered(rows, work, hidden):
-    """Add the gathered rows of the matrix to `hidden`, in their order."""
-    count = work.counts[_PENDING]
-    gathered = work.rows
+def _add_rows(rows, gathered, count, hidden):
+    """Add `count` gathered rows of the matrix to `hidden`, in their order."""
     width = len(hidden)
     column = 0
     while column + _BLOCK <= width:
@@ -435,19 +415,22 @@ def _add_gathered(rows, work, hidden):
             h0 += rows[np.int64(gathered[i]) * width + column]
         hidden[column] = h0
         column += 1
-    work.counts[_TOTAL] += count
-    work.counts[_PENDING] = 0
 
 
 @njit(cache=True, nogil=True)
-def _gather_subwords(settings, kept, rows, work, hidden, length):
-    """Gather the character n-grams of the word of this many bytes in `work.word`, its brackets included."""
-    word = work.word
+def _gather_subwords(settings, kept, rows, word, length, gathered, pending, hidden):
+    """Gather the character n-grams of `word[:length]`, which has its brackets.
+
+    Returns how many rows are now gathered, and how many were added to `hidden` meanwhile to make room.
+    """
+    added = 0
     for start in range(length):
         if word[start] & 0xC0 == 0x80:
             continue
-        if work.counts[_PENDING] + settings.longest > len(work.rows):
-            _add_gathered(rows, work, hidden)
+        if pending + settings.longest > len(gathered):
+            _add_rows(rows, gathered, pending, hidden)
+            added += pending
+            pending = 0
         hash_ = _HASH_START
         end = start
         for characters in range(1, settings.longest + 1):
@@ -461,102 +444,53 @@ def _gather_subwords(settings, kept, rows, work, hidden, length):
             # A bracket alone is no n-gram.
             alone = characters == 1 and (start == 0 or end == length)
             if characters >= settings.shortest and not alone:
-                _gather_ngram(settings, kept, work, np.int64(hash_) % settings.buckets)
+                row = _ngram_row(settings, kept, np.int64(hash_) % settings.buckets)
+                if row != _NO_ROW:
+                    gathered[pending] = row
+                    pending += 1
+    return pending, added
 
 
 @njit(cache=True, nogil=True)
-def _remember(cache, text, start, length, hash_, slot, work, first):
-    """Keep a word and its rows, which are the gathered ones from `first`; empty the cache where it is full."""
-    count = work.counts[_PENDING] - first
+def _remember(cache, text, start, length, hash_, slot, gathered, first, last):
+    """Keep a word and its rows `gathered[first:last]`; empty the cache before where it is full."""
     used = cache.used
     if (
-        used[_USED_WORDS] == len(cache.entries)
+        used[_USED_WORDS] == _CACHE_WORDS
         or used[_USED_BYTES] + length > len(cache.data)
-        or used[_USED_ROWS] + count > len(cache.rows)
+        or used[_USED_ROWS] + last - first > len(cache.rows)
     ):
-        cache.slots[:] = _FREE
+        cache.entries[:, _LENGTH] = 0
         used[:] = 0
-        slot = _mixed(hash_) & (len(cache.slots) - 1)
-    entry = used[_USED_WORDS]
-    cache.slots[slot] = entry
-    values = cache.entries[entry]
-    values[0] = np.int32(hash_)
-    values[1] = used[_USED_BYTES]
-    values[2] = length
-    values[3] = used[_USED_ROWS]
-    values[4] = count
+        slot = _mixed(hash_) & (len(cache.entries) - 1)
+    cache.entries[slot, _HASH] = np.int32(hash_)
+    cache.entries[slot, _START] = used[_USED_BYTES]
+    cache.entries[slot, _LENGTH] = length
+    cache.entries[slot, _FIRST_ROW] = used[_USED_ROWS]
+    cache.entries[slot, _ROWS] = last - first
     for i in range(length):
         cache.data[used[_USED_BYTES] + i] = text[start + i]
-    for i in range(count):
-        cache.rows[used[_USED_ROWS] + i] = work.rows[first + i]
+    for i in range(last - first):
+        cache.rows[used[_USED_ROWS] + i] = gathered[first + i]
     used[_USED_WORDS] += 1
     used[_USED_BYTES] += length
-    used[_USED_ROWS] += count
+    used[_USED_ROWS] += last - first
 
 
 @njit(cache=True, nogil=True)
-def _gather_word(settings, lexicon, kept, rows, cache, work, hidden, text, start, length, hash_):
-    """Gather the rows of the word `text[start:start + length]`, and its hash where word n-grams need it."""
-    counts = work.counts
-    free_slot = -1
-    if settings.longest > 0 and length <= _LONGEST_CACHED:
-        mask = len(cache.slots) - 1
-        slot = _mixed(hash_) & mask
-        for _ in range(_PROBES):
-            entry = cache.slots[slot]
-            if entry == _FREE:
-                free_slot = slot
-                break
-            values = cache.entries[entry]
-            if (
-                values[0] == np.int32(hash_)
-                and values[2] == length
-                and _same(cache.data, values[1], text, start, length)
-            ):
-                count = values[4]
-                if counts[_PENDING] + count > len(work.rows):
-                    _add_gathered(rows, work, hidden)
-                pending = counts[_PENDING]
-                first = values[3]
-                for i in range(count):
-                    work.rows[pending + i] = cache.rows[first + i]
-                counts[_PENDING] = pending + count
-                if settings.word_ngrams > 1:
-                    work.hashes[counts[_HASHES]] = np.int32(hash_)
-                    counts[_HASHES] += 1
-                return
-            slot = (slot + 1) & mask
-    word = _find(lexicon, text, start, length, hash_)
-    if word == _NO_WORD:
-        if length >= len(_PREFIX) and _same(_PREFIX, 0, text, start, len(_PREFIX)):
-            return
-    elif word >= settings.words:
-        return
-    if settings.word_ngrams > 1:
-        work.hashes[counts[_HASHES]] = np.int32(hash_)
-        counts[_HASHES] += 1
-    needed = 1 if free_slot < 0 else 1 + (length + 2) * settings.longest
-    if counts[_PENDING] + needed > len(work.rows):
-        _add_gathered(rows, work, hidden)
-    first = counts[_PENDING]
-    if word != _NO_WORD:
-        work.rows[first] = word
-        counts[_PENDING] += 1
-    if settings.longest > 0:
-        work.word[0] = ord("<")
-        for i in range(length):
-            work.word[1 + i] = text[start + i]
-        work.word[1 + length] = ord(">")
-        _gather_subwords(settings, kept, rows, work, hidden, length + 2)
-        if free_slot >= 0:
-            _remember(cache, text, start, length, hash_, free_slot, work, first)
+def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidden, kinds, data, start, end):
+    """Sum into `hidden` the rows of all features of the text `data[start:end]`; returns how many there are.
 
-
-@njit(cache=True, nogil=True)
-def _sum_rows(settings, lexicon, kept, rows, cache, work, hidden, kinds, data, start, end):
-    """Sum into `hidden` the rows of all features of the text `data[start:end]`; returns how many there are."""
-    work.counts[:] = 0
+    Scratch space: `gathered` for row numbers, `hashes` for the words' where there are word n-grams, `word` for
+    the longest word and its brackets.
+    """
+    entries, cached, cached_rows = cache.entries, cache.data, cache.rows
+    mask = len(entries) - 1
+    subwords, word_ngrams = settings.longest > 0, settings.word_ngrams > 1
     hidden[:] = 0
+    features = 0
+    pending = 0
+    words = 0
     at = start
     while True:
         while at < end and kinds[data[at]] != _LETTER:
@@ -569,49 +503,109 @@ def _sum_rows(settings, lexicon, kept, rows, cache, work, hidden, kinds, data, s
             hash_ = _extended(hash_, data[at])
             at += 1
         length = at - first
-        if at == end or kinds[data[at]] == _SEPARATOR:
-            if length == len(_END) and _same(_END, 0, data, first, length):
-                break
-            _gather_word(settings, lexicon, kept, rows, cache, work, hidden, data, first, length, hash_)
-            continue
-        # Line ends within the word are deleted: it is put together where it will be put in brackets.
-        for i in range(length):
-            work.word[1 + i] = data[first + i]
-        while at < end and kinds[data[at]] != _SEPARATOR:
-            if kinds[data[at]] == _LETTER:
-                length += 1
-                work.word[length] = data[at]
-                hash_ = _extended(hash_, data[at])
-            at += 1
-        if length == len(_END) and _same(_END, 0, work.read_word, 1, length):
+        joined = at < end and kinds[data[at]] == _DELETED
+        if joined:
+            # Line ends within the word are deleted: it is put together where it gets its brackets.
+            for i in range(length):
+                word[1 + i] = data[first + i]
+            while at < end and kinds[data[at]] != _SEPARATOR:
+                if kinds[data[at]] == _LETTER:
+                    length += 1
+                    word[length] = data[at]
+                    hash_ = _extended(hash_, data[at])
+                at += 1
+        free = -1
+        if subwords and length <= _LONGEST_CACHED:
+            slot = _mixed(hash_) & mask
+            hit = False
+            for _ in range(_PROBES):
+                if entries[slot, _LENGTH] == 0:
+                    free = slot
+                    break
+                if entries[slot, _HASH] == np.int32(hash_) and entries[slot, _LENGTH] == length:
+                    known = np.int64(entries[slot, _START])
+                    i = 0
+                    if joined:
+                        while i < length and cached[known + i] == word[1 + i]:
+                            i += 1
+                    else:
+                        while i < length and cached[known + i] == data[first + i]:
+                            i += 1
+                    hit = i == length
+                    if hit:
+                        break
+                slot = (slot + 1) & mask
+            if hit:
+                count = np.int64(entries[slot, _ROWS])
+                known = np.int64(entries[slot, _FIRST_ROW])
+                if pending + count > len(gathered):
+                    _add_rows(rows, gathered, pending, hidden)
+                    features += pending
+                    pending = 0
+                for i in range(count):
+                    gathered[pending + i] = cached_rows[known + i]
+                pending += count
+                if word_ngrams:
+                    hashes[words] = np.int32(hash_)
+                    words += 1
+                continue
+        if not joined:
+            for i in range(length):
+                word[1 + i] = data[first + i]
+        if length == len(_END) and _same(_END, 0, word, 1, length):
             break
-        _gather_word(settings, lexicon, kept, rows, cache, work, hidden, work.read_word, 1, length, hash_)
-    if work.counts[_PENDING] == len(work.rows):
-        _add_gathered(rows, work, hidden)
+        number = _find(lexicon, word, 1, length, hash_)
+        if number >= settings.words:
+            continue
+        if number == _NO_WORD and length >= len(_PREFIX) and _same(_PREFIX, 0, word, 1, len(_PREFIX)):
+            continue
+        if word_ngrams:
+            hashes[words] = np.int32(hash_)
+            words += 1
+        needed = 1 if free < 0 else 1 + (length + 2) * settings.longest
+        if pending + needed > len(gathered):
+            _add_rows(rows, gathered, pending, hidden)
+            features += pending
+            pending = 0
+        before = pending
+        if number != _NO_WORD:
+            gathered[pending] = number
+            pending += 1
+        if subwords:
+            word[0], word[1 + length] = ord("<"), ord(">")
+            pending, added = _gather_subwords(
+                settings, kept, rows, word, length + 2, gathered, pending, hidden
+            )
+            features += added
+            if free >= 0:
+                _remember(cache, word, 1, length, hash_, free, gathered, before, pending)
+    if pending == len(gathered):
+        _add_rows(rows, gathered, pending, hidden)
+        features += pending
+        pending = 0
     if settings.end_row != _NO_WORD:
-        work.rows[work.counts[_PENDING]] = settings.end_row
-        work.counts[_PENDING] += 1
-    if settings.word_ngrams > 1:
-        work.hashes[work.counts[_HASHES]] = np.int32(_hash(_END))
-        work.counts[_HASHES] += 1
-        _gather_word_ngrams(settings, kept, rows, work, hidden)
-    _add_gathered(rows, work, hidden)
-    return work.counts[_TOTAL]
-
-
-@njit(cache=True, nogil=True)
-def _gather_word_ngrams(settings, kept, rows, work, hidden):
-    """Gather the n-grams of the words whose hashes are in `work.hashes`."""
-    count = work.counts[_HASHES]
-    buckets = np.uint64(settings.buckets)
-    for i in range(count):
-        # Signed 32-bit numbers widened to 64 bits, as in fastText.
-        hash_ = np.uint64(np.int64(work.hashes[i]))
-        for j in range(i + 1, min(i + settings.word_ngrams, count)):
-            hash_ = hash_ * _WORD_NGRAM_FACTOR + np.uint64(np.int64(work.hashes[j]))
-            if work.counts[_PENDING] == len(work.rows):
-                _add_gathered(rows, work, hidden)
-            _gather_ngram(settings, kept, work, np.int64(hash_ % buckets))
+        gathered[pending] = settings.end_row
+        pending += 1
+    if word_ngrams:
+        hashes[words] = np.int32(_hash(_END))
+        words += 1
+        buckets = np.uint64(settings.buckets)
+        for i in range(words):
+            # Signed 32-bit numbers widened to 64 bits, as in fastText.
+            ngram = np.uint64(np.int64(hashes[i]))
+            for j in range(i + 1, min(i + settings.word_ngrams, words)):
+                ngram = ngram * _WORD_NGRAM_FACTOR + np.uint64(np.int64(hashes[j]))
+                row = _ngram_row(settings, kept, np.int64(ngram % buckets))
+                if row == _NO_ROW:
+                    continue
+                if pending == len(gathered):
+                    _add_rows(rows, gathered, pending, hidden)
+                    features += pending
+                    pending = 0
+                gathered[pending] = row
+                pending += 1
+    _add_rows(rows, gathered, pending, hidden)
+    return features + pending
 
 
 # fastText keeps its best labels in a heap of the C++ library. Which of several equal ones it returns, and in
@@ -734,19 +728,33 @@ def _predict(
     rows,
     cache,
     output,
-    work,
+    hashes,
+    word,
     hidden,
     labels,
     probabilities,
 ):
     """Kernel of `Model.predict_buffers`."""
     count, k = len(output.norms), labels.shape[1]
+    gathered = np.empty(_ROWS_AT_ONCE, np.int32)
     products = np.empty(count, np.float32)
     path = np.empty(2 * count, np.int32), np.empty(2 * count, np.float32)
     scores, nodes = np.empty(k + 1, np.float32), np.empty(k + 1, np.int32)
     for i in range(len(offsets) - 1):
         features = _sum_rows(
-            settings, lexicon, kept, rows, cache, work, hidden, kinds, data, offsets[i], offsets[i + 1]
+            settings,
+            lexicon,
+            kept,
+            rows,
+            cache,
+            gathered,
+            hashes,
+            word,
+            hidden,
+            kinds,
+            data,
+            offsets[i],
+            offsets[i + 1],
         )
         if features == 0:
             continue

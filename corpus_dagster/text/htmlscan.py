@@ -17,7 +17,8 @@ STACK = 4096
 there."""
 
 ACTIVE = 128
-"""Formatting elements that are tracked; the pass stops beyond them, as for `STACK`."""
+"""Formatting elements that are tracked since the last cell or its like; the pass stops beyond them, as for
+`STACK`. Real pages reach about ten."""
 
 LOOK_BACK = 256
 """Open elements searched for the partner of an end tag. A partner further up is not found, and the depth then
@@ -26,8 +27,7 @@ counts too high, never too low; the limit keeps the pass linear."""
 VOID, FORMATTING, CLOSES_P, SPECIAL, BOUNDARY, RAW, ROOT, HEADING = 1, 2, 4, 8, 16, 32, 64, 128
 
 _CLASSES: dict[int, str] = {
-    VOID: "area base basefont bgsound br col embed frame hr img image input keygen link meta param source "
-    "track wbr",
+    VOID: "area base basefont bgsound br col embed frame hr img image input keygen link meta param source track wbr",
     FORMATTING: "a b big code em font i nobr s small strike strong tt u",
     CLOSES_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption "
     "figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr li listing main menu nav ol p "
@@ -74,7 +74,7 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
     return keys, values
 
 
-_KEYS, _FLAGS = _tables()
+KEYS, FLAGS = _tables()
 _P, _LI, _DD, _DT, _OPTION, _OPTGROUP = (_code(n) for n in ("p", "li", "dd", "dt", "option", "optgroup"))
 _TR, _TD, _TH, _TABLE, _A = (_code(n) for n in ("tr", "td", "th", "table", "a"))
 _TBODY, _THEAD, _TFOOT, _CAPTION = (_code(n) for n in ("tbody", "thead", "tfoot", "caption"))
@@ -114,7 +114,7 @@ class MarkupWork:
 def measure(markup: bytes) -> MarkupWork:
     """Measure a page in UTF-8 or another superset of ASCII."""
     out = np.zeros(8, np.int64)
-    complete = _scan(np.frombuffer(markup, np.uint8), _KEYS, _FLAGS, out)
+    complete = _scan(np.frombuffer(markup, np.uint8), KEYS, FLAGS, out)
     return MarkupWork(len(markup), *(int(v) for v in out), complete=bool(complete))
 
 
@@ -193,10 +193,11 @@ def _scan(data, keys, flags, out):
     n = data.size
     stack = np.zeros(STACK, np.int64)
     kinds = np.zeros(STACK, np.int64)
-    active = np.zeros(ACTIVE, np.int64)
-    signature = np.zeros(ACTIVE, np.int64)
+    active = np.zeros(STACK, np.int64)
+    signature = np.zeros(STACK, np.int64)
     depth = 0
     formatting = 0
+    base = 0
     foreign = 0
     root_attributes = 0
     options = 0
@@ -311,10 +312,10 @@ def _scan(data, keys, flags, out):
                     cleared = True
             depth = k
             if cleared:
-                while formatting > 0 and active[formatting - 1] != 0:
-                    formatting -= 1
-                if formatting > 0:
-                    formatting -= 1
+                formatting = max(base - 1, 0)
+                base = formatting
+                while base > 0 and active[base - 1] != 0:
+                    base -= 1
             continue
 
         # A start tag.
@@ -383,10 +384,10 @@ def _scan(data, keys, flags, out):
                         crossed = True
                 depth = k + 1
                 if crossed:
-                    while formatting > 0 and active[formatting - 1] != 0:
-                        formatting -= 1
-                    if formatting > 0:
-                        formatting -= 1
+                    formatting = max(base - 1, 0)
+                    base = formatting
+                    while base > 0 and active[base - 1] != 0:
+                        base -= 1
             elif last == 0:
                 # Table parts outside a table are dropped by the standard.
                 continue
@@ -410,12 +411,12 @@ def _scan(data, keys, flags, out):
                     depth -= 1
 
         out[2] += depth
-        out[6] += formatting
+        out[6] += formatting - base
         if kind & VOID or (self_closing and foreign > 0):
             continue
-        if depth + 1 >= STACK or formatting + 1 >= ACTIVE:
+        if depth + 1 >= STACK or formatting + 1 >= STACK or formatting - base + 1 >= ACTIVE:
             out[1] = max(out[1], depth + 1)
-            out[5] = max(out[5], formatting + 1)
+            out[5] = max(out[5], formatting - base + 1)
             return False
         stack[depth] = code
         kinds[depth] = kind
@@ -443,10 +444,11 @@ def _scan(data, keys, flags, out):
             active[formatting] = code
             signature[formatting] = shape
             formatting += 1
-            out[5] = max(out[5], formatting)
+            out[5] = max(out[5], formatting - base)
         elif kind & BOUNDARY and code != _TABLE and foreign == 0:
             active[formatting] = 0
             formatting += 1
+            base = formatting
     return True
 
 
@@ -457,7 +459,7 @@ def strip_markup(markup: bytes) -> bytes:
     become line feeds. Character references stay as they are. For pages that are too costly to parse.
     """
     out = np.empty(len(markup), np.uint8)
-    size = _strip(np.frombuffer(markup, np.uint8), _KEYS, _FLAGS, out)
+    size = _strip(np.frombuffer(markup, np.uint8), KEYS, FLAGS, out)
     return out[:size].tobytes()
 
 
