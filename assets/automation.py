@@ -1,10 +1,11 @@
 """A monthly schedule and a sensor that request missing crawls. Both are off until somebody switches them on."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 import dagster as dg
 
-from assets import curated
+from assets import statistics
 from corpus_dagster import backfill, catalog
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.settings import Settings
@@ -25,12 +26,21 @@ DAY_SECONDS = 86_400
 SENSOR_SECONDS = 3600
 """Crawls appear monthly and run for hours: looking once an hour loses nothing."""
 
+ATTEMPTS = 2
+"""Runs of a crawl that automation starts before it leaves the crawl to a person: what failed twice would fail every hour,
+and keep its place from the crawls that would not."""
+
+REQUESTED = {"corpus/requested_by": "automation"}
+"""Tag of the runs requested here."""
+
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 ]
+FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def build_automation(
@@ -45,40 +55,52 @@ def build_automation(
         if crawl in crawls
     }
 
-    def wanted(instance: dg.DagsterInstance) -> list[str]:
+    def partitions(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Counter[str]:
+        """Crawls of runs, whatever job or backfill they belong to."""
+        found = (run.tags.get("dagster/partition", "") for run in instance.get_runs(runs))
+        return Counter(crawl for crawl in found if crawl in crawls)
+
+    def next_crawls(instance: dg.DagsterInstance) -> list[str] | dg.SkipReason:
+        # Statistics are the end of a branch: a crawl that was interrupted after its corpus is not done.
         done = set(crawls)
         for recipe in recipes:
-            done &= instance.get_materialized_partitions(curated.key(recipe))
-        running = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
-        under_way = {run.tags["dagster/partition"] for run in running if "dagster/partition" in run.tags}
-        return backfill.next_crawls(crawls, done, under_way, fit_crawls, most=MOST_AT_ONCE)
-
-    def requests(instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
-        for crawl in wanted(instance):
-            yield dg.RunRequest(partition_key=crawl, tags={"corpus/requested_by": "automation"})
+            done &= instance.get_materialized_partitions(statistics.key(recipe))
+        under_way = partitions(instance, dg.RunsFilter(statuses=UNFINISHED))
+        failures = partitions(instance, dg.RunsFilter(statuses=FAILED, tags=REQUESTED))
+        given_up = {crawl for crawl, runs in failures.items() if runs >= ATTEMPTS and crawl not in done}
+        wanted = backfill.next_crawls(crawls, done, under_way, fit_crawls, most=MOST_AT_ONCE, given_up=given_up)
+        if wanted:
+            return wanted
+        left = f"; failed {ATTEMPTS} times, to be run by hand: {', '.join(sorted(given_up))}" if given_up else ""
+        return dg.SkipReason(f"every other crawl is done, under way or waiting for those under way{left}")
 
     @dg.schedule(
         name="monthly_crawls",
         job_name=job_name,
         cron_schedule=MONTHLY,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Requests crawls whose corpus is missing, newest first, two at a time.",
+        description=f"Requests crawls that are missing, newest first, {MOST_AT_ONCE} at a time.",
     )
     def monthly_crawls(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        return list(requests(context.instance)) or dg.SkipReason("every crawl of the catalogue is done or under way")
+        found = next_crawls(context.instance)
+        if isinstance(found, dg.SkipReason):
+            return found
+        # A tick of a schedule may hold several requests only when each has a key; keys count within the tick.
+        return [dg.RunRequest(run_key=crawl, partition_key=crawl, tags=REQUESTED) for crawl in found]
 
     @dg.sensor(
         name="missing_crawls",
         job_name=job_name,
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Keeps two crawls under way until no corpus is missing.",
+        description=f"Keeps {MOST_AT_ONCE} crawls under way until none is missing; leaves one alone that failed {ATTEMPTS} times.",
     )
     def missing_crawls(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        found = list(requests(context.instance))
-        if not found:
-            return dg.SkipReason("every crawl of the catalogue is done, or enough are under way")
-        return dg.SensorResult(run_requests=found)
+        found = next_crawls(context.instance)
+        if isinstance(found, dg.SkipReason):
+            return found
+        # Without keys, which a sensor remembers for good: a crawl may be requested again after a failure.
+        return dg.SensorResult(run_requests=[dg.RunRequest(partition_key=crawl, tags=REQUESTED) for crawl in found])
 
     return [monthly_crawls], [missing_crawls, _catalogue_sensor()]
 

@@ -25,10 +25,11 @@ RETRY = dg.RetryPolicy(max_retries=1, delay=30, backoff=dg.Backoff.EXPONENTIAL, 
 
 SHARED_GROUP = "common_crawl"
 
+DIGEST_DIGITS = 16
+"""Digits of an input's digest on its page: enough to compare by eye; manifests hold them whole."""
 
-def stage_context(
-    context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
-) -> StageContext:
+
+def stage_context(context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource) -> StageContext:
     """A stage's surroundings within a Dagster run."""
     return StageContext(lake.open(), pool.settings(), context.log.info)
 
@@ -69,34 +70,40 @@ def materialized(
         extra: further metadata.
     """
     dataset = outcome.dataset
+    worked = not outcome.reused and outcome.seconds > 0
+    # In the order in which a person reads them: how much, what became of it, why, and last how it was made.
     metadata: dict[str, Any] = {
         "dagster/partition_row_count" if dataset.crawl else "dagster/row_count": dataset.rows(),
         "dagster/column_schema": column_schema(tables["data"]),
         "dagster/uri": dataset.uri,
+    }
+    if kept is not None:
+        gone = sum((removed or {}).values())
+        metadata |= {"kept": kept, "removed": gone, "keep_rate": round(kept / max(kept + gone, 1), 6)}
+    if removed:
+        rows = sorted(removed.items(), key=lambda item: (-item[1], item[0]))
+        metadata["removal_plot"] = dg.MetadataValue.md(
+            plots.bars("removed documents by reason", plots.largest(rows, "other reasons"))
+        )
+        metadata["removal_reasons"] = dg.MetadataValue.md(_reason_table(rows))
+    metadata |= extra or {}
+    if worked:
+        metadata |= {"seconds": round(outcome.seconds, 3), "peak_memory_bytes": outcome.peak_rss}
+        if kept is not None:
+            metadata["documents_per_second"] = round((kept + gone) / outcome.seconds, 1)
+    metadata |= {
         "bytes": dataset.bytes,
         "shards": len(dataset.shards),
         "shards_done": outcome.done_shards,
         "shards_resumed": outcome.resumed_shards,
         "unchanged": outcome.reused,
         "fingerprint": dataset.fingerprint,
-        "inputs": dg.MetadataValue.json(dataset.manifest["identity"]["inputs"]),
+        "inputs": dg.MetadataValue.json(
+            {name: digest[:DIGEST_DIGITS] for name, digest in dataset.manifest["identity"]["inputs"].items()}
+        ),
     }
-    if not outcome.reused and outcome.seconds:
-        metadata["seconds"] = round(outcome.seconds, 3)
-        metadata["peak_memory_bytes"] = outcome.peak_rss
-    if kept is not None:
-        gone = sum((removed or {}).values())
-        metadata |= {"kept": kept, "removed": gone, "keep_rate": kept / max(kept + gone, 1)}
-        if not outcome.reused and outcome.seconds:
-            metadata["documents_per_second"] = round((kept + gone) / outcome.seconds, 1)
-    if removed:
-        rows = sorted(removed.items(), key=lambda item: (-item[1], item[0]))
-        metadata["removal_reasons"] = dg.MetadataValue.md(_reason_table(rows))
-        metadata["removal_plot"] = dg.MetadataValue.md(
-            plots.markdown_image("removed documents by reason", plots.bars("Removed documents by reason", rows[:20]))
-        )
     return dg.MaterializeResult(
-        metadata={**metadata, **(extra or {})},
+        metadata=metadata,
         data_version=dg.DataVersion(dataset.digest),
         check_results=[_check_result(verdict) for verdict in verdicts],
     )

@@ -4,8 +4,7 @@ import dagster as dg
 
 from assets import curated, documents, duplicates, filtered, removed
 from assets.common import BACKFILL, OWNERS, check_specs, materialized, stage_context
-from corpus_dagster import checks, plots
-from corpus_dagster.funnel import markdown_table
+from corpus_dagster import checks, funnel, plots
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.schemas import STATISTICS
 from corpus_dagster.stages import statistics
@@ -37,16 +36,18 @@ def build_statistics(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.Asse
         """Funnel, reasons of removal, hosts and yields of the crawl, from receipts and additive counts."""
         outcome = statistics.run(stage_context(context, lake, pool), recipe, context.partition_key)
         steps = outcome.dataset.read(0).to_pylist()
-        bars = plots.bars("Documents left", [(step["rule"], step["documents_out"]) for step in steps])
         return materialized(
             outcome,
             STATISTICS,
             verdicts=[checks.schema(outcome.dataset, STATISTICS)],
             extra={
-                "funnel": dg.MetadataValue.md(markdown_table(steps)),
-                "funnel_plot": dg.MetadataValue.md(plots.markdown_image("survival funnel", bars)),
+                "documents_in": steps[0]["documents_out"],
                 "documents_kept": steps[-1]["documents_out"],
                 "words_kept": steps[-1]["words_out"],
+                "funnel_plot": dg.MetadataValue.md(
+                    plots.bars("documents left after each rule", funnel.landmarks(steps, plots.ROWS))
+                ),
+                "funnel": dg.MetadataValue.md(funnel.markdown_table(steps)),
             },
         )
 

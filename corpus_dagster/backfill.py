@@ -12,6 +12,7 @@ def next_crawls(
     fit_crawls: Collection[str],
     *,
     most: int,
+    given_up: Collection[str] = (),
 ) -> list[str]:
     """Missing crawls to request now, newest first, at most `most` under way at a time.
 
@@ -23,9 +24,11 @@ def next_crawls(
         under_way: crawls that a run is working on.
         fit_crawls: crawls that fitted states need.
         most: limit on crawls under way.
+        given_up: crawls that are not requested again; when a classifier needs one, nothing else is requested either.
     """
     room = max(0, most - len(under_way))
-    missing = [crawl for crawl in reversed(crawls) if crawl not in done and crawl not in under_way]
+    out = {*done, *under_way, *given_up}
+    missing = [crawl for crawl in reversed(crawls) if crawl not in out]
     needed = [crawl for crawl in crawls if crawl in fit_crawls and crawl not in done]
     if needed:
         missing = [crawl for crawl in needed if crawl in missing]

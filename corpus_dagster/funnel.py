@@ -45,6 +45,13 @@ def markdown_table(steps: Sequence[Step]) -> str:
     return "\n".join(f"| {line} |" for line in [*lines, *(" | ".join(row) for row in rows(steps))])
 
 
+def landmarks(steps: Sequence[Step], most: int) -> list[tuple[str, int]]:
+    """Documents left after the steps that cost most, with the first and the last step, in the order of the funnel."""
+    middle = sorted(range(1, len(steps) - 1), key=lambda i: (-steps[i]["documents_removed"], i))
+    shown = {0, len(steps) - 1, *(i for i in middle[: max(0, most - 2)] if steps[i]["documents_removed"])}
+    return [(step["rule"], step["documents_out"]) for i, step in enumerate(steps) if i in shown]
+
+
 Counts = dict[str, dict[str, int]]
 """By `stage: rule`, the documents left and their words and bytes."""
 

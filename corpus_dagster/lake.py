@@ -1,16 +1,16 @@
 """Sharded datasets: layout, fingerprint, receipts, manifest and CURRENT.
 
-What a stage needs to write a dataset that can be killed anywhere and resumed, and what a reader needs to see
-only whole ones. How bytes reach a directory or a bucket is `corpus_dagster.objects`; how shards are spread
-over processes is `corpus_dagster.pool`; columns are `corpus_dagster.schemas`.
+A stage can be killed anywhere and resumed; a reader sees only whole datasets. How bytes reach a directory or a
+bucket is `corpus_dagster.objects`; how shards are spread over processes is `corpus_dagster.pool`.
 
-    <lake>/<dataset>/crawl=<crawl>/<fingerprint>/part-00000.parquet          rows of the table `data`, per
-    input shard <lake>/<dataset>/crawl=<crawl>/<fingerprint>/<table>/part-00000.parquet  rows of any other
-    table <lake>/<dataset>/crawl=<crawl>/<fingerprint>/_shards/00000.json          receipt, written after its
-    parts <lake>/<dataset>/crawl=<crawl>/<fingerprint>/_timings/00000.json         duration; outside every
-    digest <lake>/<dataset>/crawl=<crawl>/<fingerprint>/_manifest.json              written last, once
-    <lake>/<dataset>/crawl=<crawl>/_verdicts/00000.json                      notes that outlive fingerprints
-    <lake>/<dataset>/crawl=<crawl>/CURRENT                                   names the committed fingerprint
+    <lake>/<dataset>/crawl=<crawl>/CURRENT              names the committed fingerprint
+    <lake>/<dataset>/crawl=<crawl>/_verdicts/00000.json notes that outlive fingerprints
+    <lake>/<dataset>/crawl=<crawl>/<fingerprint>/
+        part-00000.parquet                              rows of the table `data`, per input shard
+        <table>/part-00000.parquet                      rows of any other table
+        _shards/00000.json                              receipt, written after its parts
+        _timings/00000.json                             duration; outside every digest
+        _manifest.json                                  written last, once
 
 A dataset without crawls (a fitted model) leaves out the `crawl=<crawl>` folder.
 """
@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -464,7 +464,7 @@ class ShardWriter(contextlib.AbstractContextManager["ShardWriter"]):
             raise LakeError(f"{self.build.name}: no table {table!r}; it has {sorted(self.build.tables)}")
         self._parts[table].write(batch)
 
-    def count(self, path: str | tuple[str, ...], n: int = 1) -> None:
+    def count(self, path: str | tuple[str, ...], n: SupportsIndex = 1) -> None:
         """Add to a counter: a key, or a tuple of keys from the outermost inwards."""
         *above, last = (path,) if isinstance(path, str) else path
         counters = self.counters

@@ -37,8 +37,6 @@ THREAD_LIMITS = {
     "POLARS_MAX_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "ARROW_NUM_THREADS": "1",
-    "RAYON_NUM_THREADS": "1",
 }
 """One thread per worker, as other workers have the other cores. Libraries read these when imported."""
 
@@ -95,8 +93,7 @@ class TaskFailure:
 
 @dataclass(frozen=True)
 class TaskOutcome(Generic[T, R]):
-    """A task that succeeded: its result, how long the successful attempt took, and the worker's peak memory
-    in bytes.
+    """A task that succeeded: its result, the seconds its last attempt took, its worker's peak memory in bytes.
 
     The peak is that of the attempt where the kernel lets it be reset (Linux), otherwise of the worker's life
     so far; in this process it is always the latter.
@@ -112,13 +109,17 @@ class TaskOutcome(Generic[T, R]):
 class PoolSettings:
     """How tasks are run.
 
-    workers: processes; 0 is one per usable core. One worker means this very process, unless `isolated`.
-    retries: further attempts of a task whose worker died or which failed for want of input or output
-    (`OSError`, a
-        storage error, or an exception with a true attribute `retryable`). Anything else is deterministic, as
-        all stages are, and fails at its first attempt.
-    max_failures: tasks that may fail before no further ones are started.
-    memory_bytes: memory a task asks of a Ray cluster, 0 for no claim; local workers are not limited.
+    Attributes:
+        kind: processes of this machine, or tasks of a Ray cluster.
+        workers: processes; 0 is one per usable core. One worker means this very process, unless `isolated`.
+        isolated: a single worker is a process of its own, whose death this one survives.
+        retries: further attempts of a task whose worker died, or which failed for want of input or output:
+            `OSError`, a storage error, or an exception with a true attribute `retryable`. Anything else is
+            deterministic, as all stages are, and fails at its first attempt.
+        backoff_seconds: pause before the second attempt; doubled before each further one.
+        max_failures: tasks that may fail before no further ones are started.
+        report_seconds: time between lines of progress.
+        memory_bytes: memory a task claims of a Ray cluster, 0 for no claim; local workers are not limited.
     """
 
     kind: Literal["local", "ray"] = "local"

@@ -128,7 +128,7 @@ def excerpt(root: Path, folder: Path, crawl: str, *, files: int = 3, every: int 
     rows = [json.loads(line) for line in (root / below / "labels.jsonl").read_text("utf-8").splitlines()]
     here = {row["url"] for row in rows if row["file"] in paths}
     repeated = [row for row in rows if row["expect"].startswith("duplicates:") and {row["url"], row["duplicate_of"]} <= here]
-    chosen = {url for row in repeated[:copies] for url in (row["url"], row["duplicate_of"])}
+    chosen = {url for row in repeated[:: max(1, len(repeated) // copies)] for url in (row["url"], row["duplicate_of"])}
     kept: list[dict[str, Any]] = []
     for path in paths:
         rows_of_file = [row for row in rows if row["file"] == path]

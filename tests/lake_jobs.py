@@ -71,6 +71,11 @@ def fill(writer: ShardWriter, rows: int, pause: float = 0.0) -> Done:
     return Done(writer.number, rows, sum(lengths))
 
 
+def fill_and_fail(writer: ShardWriter) -> None:
+    fill(writer, 50)
+    raise ZeroDivisionError
+
+
 def write_shard(task: ShardTask) -> Done:
     with task.build.shard(task.shard) as writer:
         return fill(writer, task.rows, task.pause)

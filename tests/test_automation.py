@@ -8,8 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets import curated
-from assets.automation import MOST_AT_ONCE
+from assets.automation import ATTEMPTS, MOST_AT_ONCE, REQUESTED
 from corpus_dagster import catalog, definitions
 from corpus_dagster.recipes import model
 from corpus_dagster.settings import Settings
@@ -32,7 +31,7 @@ title: A classifier from elsewhere
 set: {quality.model: {path: classifier.bin}, quality.keep.score: 0.02}
 """,
 }
-SCHEDULE, SENSOR = "monthly_crawls", "missing_crawls"
+SCHEDULE, SENSOR, CATALOGUE = "monthly_crawls", "missing_crawls", "published_crawls"
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +54,20 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def curate(instance: dg.DagsterInstance, *crawls: str, recipes: tuple[str, ...] = ()) -> None:
-    """Report the corpora of crawls as materialised; without `recipes`, those of all."""
+def finish(instance: dg.DagsterInstance, *crawls: str, recipes: tuple[str, ...] = ()) -> None:
+    """Report the last asset of crawls as materialised; without `recipes`, that of all."""
     for recipe in recipes or (*RECIPES, *model.shipped()):
         for crawl in crawls:
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(dg.AssetKey([recipe, "curated"]), partition=crawl)
+                dg.AssetMaterialization(dg.AssetKey([recipe, "statistics"]), partition=crawl)
             )
 
 
-def start(instance: dg.DagsterInstance, crawl: str, status: dg.DagsterRunStatus, job: str = definitions.JOB) -> None:
-    """Put a run of a crawl into the instance."""
-    instance.add_run(dg.DagsterRun(job_name=job, status=status, tags={"dagster/partition": crawl}))
+def add_run(
+    instance: dg.DagsterInstance, crawl: str, status: dg.DagsterRunStatus, job: str = definitions.JOB, **tags: str
+) -> None:
+    """Put a run of a partition into the instance."""
+    instance.add_run(dg.DagsterRun(job_name=job, status=status, tags={"dagster/partition": crawl, **tags}))
 
 
 Asked = list[str] | str
@@ -99,15 +100,18 @@ def answer(requests: list[dg.RunRequest] | None, skip: str | None) -> Asked:
 BOTH = pytest.mark.parametrize("ask", [ask_schedule, ask_sensor])
 
 
-def test_both_are_off_until_somebody_switches_them_on(defs: dg.Definitions) -> None:
-    assert defs.resolve_schedule_def(SCHEDULE).default_status is dg.DefaultScheduleStatus.STOPPED
-    assert defs.resolve_sensor_def(SENSOR).default_status is dg.DefaultSensorStatus.STOPPED
-
-
-def test_they_are_all_the_automation_there_is_and_start_the_job(defs: dg.Definitions) -> None:
+def test_all_automation_is_off_until_somebody_switches_it_on(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
-    found = {each.name: each.job_name for each in [*repository.schedule_defs, *repository.sensor_defs]}
-    assert found == {SCHEDULE: definitions.JOB, SENSOR: definitions.JOB}
+    schedules = {each.name: each.default_status for each in repository.schedule_defs}
+    sensors = {each.name: each.default_status for each in repository.sensor_defs}
+    assert schedules == {SCHEDULE: dg.DefaultScheduleStatus.STOPPED}
+    assert sensors == dict.fromkeys([SENSOR, CATALOGUE], dg.DefaultSensorStatus.STOPPED)
+
+
+def test_schedule_and_sensor_start_the_job(defs: dg.Definitions) -> None:
+    assert defs.resolve_schedule_def(SCHEDULE).job_name == definitions.JOB
+    assert defs.resolve_sensor_def(SENSOR).job_name == definitions.JOB
+    assert defs.resolve_sensor_def(CATALOGUE).targets == []
 
 
 @BOTH
@@ -115,7 +119,7 @@ def test_the_crawls_of_a_classifier_come_first_and_the_others_wait(
     ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     assert ask(defs, instance) == [FIT_CRAWL]
-    start(instance, FIT_CRAWL, dg.DagsterRunStatus.STARTED)
+    add_run(instance, FIT_CRAWL, dg.DagsterRunStatus.STARTED)
     assert isinstance(ask(defs, instance), str)
 
 
@@ -123,31 +127,64 @@ def test_the_crawls_of_a_classifier_come_first_and_the_others_wait(
 def test_then_the_newest_missing_crawls_are_asked_for_up_to_the_limit(
     ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
-    curate(instance, FIT_CRAWL)
+    finish(instance, FIT_CRAWL)
     asked = ask(defs, instance)
     assert asked == ["T-2024-04", "T-2024-03"]
     assert len(asked) == MOST_AT_ONCE
 
 
 @BOTH
-@pytest.mark.parametrize("status", [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED])
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 def test_crawls_under_way_are_not_asked_for_again_and_take_up_room(
     ask: Ask, status: dg.DagsterRunStatus, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
-    curate(instance, FIT_CRAWL)
-    start(instance, "T-2024-04", status)
+    finish(instance, FIT_CRAWL)
+    add_run(instance, "T-2024-04", status)
     assert ask(defs, instance) == ["T-2024-03"]
-    start(instance, "T-2024-01", status)
+    add_run(instance, "T-2024-01", status)
     assert isinstance(ask(defs, instance), str)
 
 
 @BOTH
-def test_a_failed_run_and_a_run_of_another_job_take_up_no_room(
+def test_a_crawl_that_somebody_backfills_is_under_way(
     ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
-    curate(instance, FIT_CRAWL)
-    start(instance, "T-2024-04", dg.DagsterRunStatus.FAILURE)
-    start(instance, "T-2024-03", dg.DagsterRunStatus.STARTED, job="something_else")
+    finish(instance, FIT_CRAWL)
+    add_run(instance, "T-2024-04", dg.DagsterRunStatus.STARTED, job="__ASSET_JOB")
+    assert ask(defs, instance) == ["T-2024-03"]
+
+
+@BOTH
+def test_partitions_of_other_code_locations_take_up_no_room(
+    ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    finish(instance, FIT_CRAWL)
+    add_run(instance, "2024-04-01", dg.DagsterRunStatus.STARTED, job="daily_report")
+    assert ask(defs, instance) == ["T-2024-04", "T-2024-03"]
+
+
+@BOTH
+def test_a_crawl_that_fails_again_and_again_is_left_to_a_person_and_named(
+    ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    finish(instance, FIT_CRAWL)
+    for attempt in range(ATTEMPTS):
+        assert ask(defs, instance) == ["T-2024-04", "T-2024-03"], f"after {attempt} failures"
+        add_run(instance, "T-2024-04", dg.DagsterRunStatus.FAILURE, **REQUESTED)
+    assert ask(defs, instance) == ["T-2024-03", "T-2024-01"]
+    finish(instance, "T-2024-03", "T-2024-01")
+    reason = ask(defs, instance)
+    assert isinstance(reason, str)
+    assert "T-2024-04" in reason
+
+
+@BOTH
+def test_failures_of_runs_that_a_person_started_are_not_counted(
+    ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    finish(instance, FIT_CRAWL)
+    for _ in range(ATTEMPTS):
+        add_run(instance, "T-2024-04", dg.DagsterRunStatus.FAILURE)
     assert ask(defs, instance) == ["T-2024-04", "T-2024-03"]
 
 
@@ -155,8 +192,8 @@ def test_a_failed_run_and_a_run_of_another_job_take_up_no_room(
 def test_a_crawl_is_missing_until_every_recipe_has_it(
     ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
-    curate(instance, *CRAWLS[:3])
-    curate(instance, CRAWLS[3], recipes=("fitted", "dclm_baseline"))
+    finish(instance, *CRAWLS[:3])
+    finish(instance, CRAWLS[3], recipes=("fitted", "dclm_baseline"))
     assert ask(defs, instance) == [CRAWLS[3]]
 
 
@@ -164,18 +201,18 @@ def test_a_crawl_is_missing_until_every_recipe_has_it(
 def test_nothing_is_asked_for_when_every_corpus_is_there(
     ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
-    curate(instance, *CRAWLS)
+    finish(instance, *CRAWLS)
     reason = ask(defs, instance)
     assert isinstance(reason, str)
-    assert "every crawl of the catalogue is done" in reason
+    assert "done" in reason
 
 
-def test_a_request_is_a_run_of_all_assets_for_one_crawl(defs: dg.Definitions) -> None:
+def test_a_request_is_a_run_of_every_asset_of_every_recipe_for_one_crawl(defs: dg.Definitions) -> None:
     job = defs.resolve_job_def(definitions.JOB)
     assert job.partitions_def is not None
     assert job.partitions_def.get_partition_keys() == CRAWLS
-    keys = {curated.key(recipe) for recipe in model.shipped().values()}
-    assert keys <= job.asset_layer.executable_asset_keys
+    ends = {dg.AssetKey([recipe, "statistics"]) for recipe in (*RECIPES, *model.shipped())}
+    assert ends <= job.asset_layer.executable_asset_keys
 
 
 def test_a_recipe_without_a_crawl_of_this_source_does_not_hold_up_the_others(

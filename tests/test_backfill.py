@@ -20,5 +20,13 @@ def test_crawls_of_a_fitted_state_go_first_and_the_others_wait_for_them() -> Non
     assert next_crawls(CRAWLS, {"A"}, set(), {"A"}, most=3) == ["D", "C", "B"]
 
 
+def test_crawls_given_up_are_passed_over_and_take_up_no_room() -> None:
+    assert next_crawls(CRAWLS, set(), set(), set(), most=2, given_up={"D"}) == ["C", "B"]
+
+
+def test_when_a_classifier_needs_a_crawl_given_up_nothing_is_asked_for() -> None:
+    assert next_crawls(CRAWLS, set(), set(), {"A"}, most=2, given_up={"A"}) == []
+
+
 def test_nothing_is_asked_for_when_all_is_done() -> None:
     assert next_crawls(CRAWLS, set(CRAWLS), set(), {"A"}, most=2) == []

@@ -186,8 +186,7 @@ def test_a_run_is_resumed_in_a_bucket_and_no_work_when_committed(lake: Lake) -> 
 
 def test_an_exception_leaves_no_object(lake: Lake) -> None:
     with pytest.raises(ZeroDivisionError), lake_jobs.begin(lake).shard(0) as writer:
-        lake_jobs.fill(writer, 50)
-        raise ZeroDivisionError
+        lake_jobs.fill_and_fail(writer)
     assert lake.objects.sizes("") == {}
 
 

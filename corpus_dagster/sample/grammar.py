@@ -27,10 +27,10 @@ RUN = 5
 """Shortest run of words that a text may not repeat: the shortest n-gram whose repetition the Gopher rules count."""
 
 _INSERTED = frozenset({"sentences", "asides", "steps"})
-"""Sections whose English sentences carry an insertion: without one, a text of long sentences would share most of its
-13-grams with the many others from the same bank, and deduplication would take it for a copy."""
+"""Sections of the subjects whose sentences carry an insertion: without one, a text of long sentences would share most
+of its 13-grams with the many others from the same bank, and deduplication would take it for a copy."""
 
-_JOINT = re.compile(r" (?=(?:and|but|than|until|where|because|before|without|if|when|as|from|for|with) )")
+_JOINT = re.compile(r" (?=(?:and|but|than|until|where|because|without|if|when|as|from|with) )")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _SLOT = re.compile(r"<([a-z_]+)>")
 _ARTICLE = re.compile(r"\b([Aa])n? (?=(\w+))")
@@ -136,7 +136,7 @@ class Prose:
         for _ in range(8):
             source, template = self._draw(section)
             sentence = expand(template, source, self.dice)
-            if section in _INSERTED and source.name.startswith("en/"):
+            if section in _INSERTED and source.name.removeprefix("en/") in (*TOPICS, "common"):
                 sentence = self._inserted(sentence)
             if self.is_new(sentence):
                 break

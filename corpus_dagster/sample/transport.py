@@ -318,6 +318,7 @@ def robots(site: Site) -> Response:
         "robots",
         "en",
         "filtered:word_count",
+        charset="utf-8",
         payload_type="text/plain",
     )
 

@@ -42,6 +42,9 @@ _SMALLEST = 1e-5
 """fastText adds it before it takes a logarithm, so probabilities come out up to 0.00001 too large."""
 
 _FREE = -1
+_NOT_NEGATIVE = (1 << 62) - 1
+"""Masks an index, so that the compiler leaves out Python's rule for negative ones and uses vector instructions."""
+
 _NO_WORD = -1
 _NO_ROW = -1
 NO_LABEL = -1
@@ -55,15 +58,15 @@ _CACHE_BYTES = 1 << 20
 _CACHE_ROWS = 1 << 20
 _LONGEST_CACHED = 64
 """Bytes of a word. Longer ones are mostly addresses and hardly repeat."""
+_STRIDE = 4
 _PROBES = 16
 """Slots looked at for a word. Words made to collide are computed anew each time, as fastText does."""
 
+_FILTER_BYTES = 1 << 16
+"""Of the 500,000 bits, 8 % are set by the 42,765 n-grams of the language model."""
+
 _ROWS_AT_ONCE = 2048
 """Row numbers gathered before they are added: more than the n-grams of any cached word (at most 66 * 30 + 1)."""
-
-_BLOCK = 16
-"""Columns added at a time, in processor registers."""
-
 
 class _Settings(NamedTuple):
     word_ngrams: int
@@ -87,10 +90,15 @@ class _Lexicon(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """Open-addressing table from hashes of n-grams to rows; `keys` are -1 where free."""
+    """Open-addressing table from hashes of n-grams to rows; `keys` are -1 where free.
+
+    Nearly all n-grams of a pruned model are missing. `filter` has a bit for each hash modulo its size, is small
+    enough to stay near the processor, and tells most of them at once.
+    """
 
     keys: Buffer
     rows: Buffer
+    filter: Buffer
 
 
 class _Cache(NamedTuple):
@@ -102,9 +110,14 @@ class _Cache(NamedTuple):
     used: Buffer
 
 
-_HASH, _START, _LENGTH, _FIRST_ROW, _ROWS = range(5)
-"""Fields of an entry: fastText's hash, the bytes in `data` (length 0 where the slot is free), the row numbers in
-`rows`."""
+_KEY, _TAIL, _START, _FIRST_ROW = range(4)
+"""Fields of an entry (int64): fastText's hash and the length (0 in a free slot); the last 8 bytes; where those
+before them are in `data`; where the row numbers are in `rows`, and how many."""
+
+_LENGTH_BITS = 8
+_COUNT_BITS = 12
+_COUNT_MASK = (1 << _COUNT_BITS) - 1
+_TAIL_BYTES = 8
 
 _USED_WORDS, _USED_BYTES, _USED_ROWS = range(3)
 """Positions in `used`."""
@@ -238,9 +251,8 @@ def _lexicon(words: Words) -> _Lexicon:
 
 def _kept_table(pruned: tuple[Buffer, Buffer] | None) -> _Kept:
     keys, rows = pruned if pruned is not None else (np.empty(0, np.int32), np.empty(0, np.int32))
-    # Nearly all n-grams of a pruned model are missing; the emptier the table, the sooner that is known.
-    size = 2 * _table_size(len(keys))
-    kept = _Kept(np.full(size, _FREE, np.int32), np.empty(size, np.int32))
+    size = _table_size(len(keys))
+    kept = _Kept(np.full(size, _FREE, np.int32), np.empty(size, np.int32), np.zeros(_FILTER_BYTES, np.uint8))
     _fill_kept(kept, keys, rows)
     return kept
 
@@ -249,9 +261,10 @@ def _new_cache(needed: bool) -> _Cache:
     # Without character n-grams, a word has one row, which the lexicon tells.
     scale = 1 if needed else 0
     return _Cache(
-        entries=np.zeros((_CACHE_SLOTS * scale, 5), np.int32),
+        entries=np.zeros((_CACHE_SLOTS * scale, 4), np.int64),
         data=np.empty(_CACHE_BYTES * scale, np.uint8),
-        rows=np.empty(_CACHE_ROWS * scale, np.int32),
+        # Zeros, since rows are copied four at a time, wanted or not.
+        rows=np.zeros(_CACHE_ROWS * scale + _STRIDE, np.int32),
         used=np.zeros(3, np.int64),
     )
 
@@ -354,6 +367,7 @@ def _mixed(value):
 def _fill_kept(kept, keys, rows):
     mask = len(kept.keys) - 1
     for i in range(len(keys)):
+        kept.filter[(keys[i] >> 3) & (_FILTER_BYTES - 1)] |= 1 << (keys[i] & 7)
         slot = _mixed(keys[i]) & mask
         while kept.keys[slot] != _FREE and kept.keys[slot] != keys[i]:
             slot = (slot + 1) & mask
@@ -366,6 +380,8 @@ def _ngram_row(settings, kept, bucket):
     """The row of the n-grams of this hash, or _NO_ROW where they were pruned."""
     if not settings.pruned:
         return settings.words + bucket
+    if not kept.filter[(bucket >> 3) & (_FILTER_BYTES - 1)] >> (bucket & 7) & 1:
+        return np.int64(_NO_ROW)
     mask = len(kept.keys) - 1
     slot = _mixed(bucket) & mask
     while kept.keys[slot] != _FREE:
@@ -379,42 +395,10 @@ def _ngram_row(settings, kept, bucket):
 def _add_rows(rows, gathered, count, hidden):
     """Add `count` gathered rows of the matrix to `hidden`, in their order."""
     width = len(hidden)
-    column = 0
-    while column + _BLOCK <= width:
-        # Scalars, which the compiler keeps in vector registers over the whole loop, as it does no array.
-        h0, h1, h2, h3 = hidden[column], hidden[column + 1], hidden[column + 2], hidden[column + 3]
-        h4, h5, h6, h7 = hidden[column + 4], hidden[column + 5], hidden[column + 6], hidden[column + 7]
-        h8, h9, h10, h11 = hidden[column + 8], hidden[column + 9], hidden[column + 10], hidden[column + 11]
-        h12, h13, h14, h15 = hidden[column + 12], hidden[column + 13], hidden[column + 14], hidden[column + 15]
-        for i in range(count):
-            at = np.int64(gathered[i]) * width + column
-            h0 += rows[at]
-            h1 += rows[at + 1]
-            h2 += rows[at + 2]
-            h3 += rows[at + 3]
-            h4 += rows[at + 4]
-            h5 += rows[at + 5]
-            h6 += rows[at + 6]
-            h7 += rows[at + 7]
-            h8 += rows[at + 8]
-            h9 += rows[at + 9]
-            h10 += rows[at + 10]
-            h11 += rows[at + 11]
-            h12 += rows[at + 12]
-            h13 += rows[at + 13]
-            h14 += rows[at + 14]
-            h15 += rows[at + 15]
-        hidden[column], hidden[column + 1], hidden[column + 2], hidden[column + 3] = h0, h1, h2, h3
-        hidden[column + 4], hidden[column + 5], hidden[column + 6], hidden[column + 7] = h4, h5, h6, h7
-        hidden[column + 8], hidden[column + 9], hidden[column + 10], hidden[column + 11] = h8, h9, h10, h11
-        hidden[column + 12], hidden[column + 13], hidden[column + 14], hidden[column + 15] = h12, h13, h14, h15
-        column += _BLOCK
-    while column < width:
-        h0 = hidden[column]
-        for i in range(count):
-            h0 += rows[np.int64(gathered[i]) * width + column]
-        hidden[column] = h0
-        column += 1
+    for i in range(count):
+        at = np.int64(gathered[i]) * width & _NOT_NEGATIVE
+        for j in range(width):
+            hidden[j] += rows[at + j]
 
 
 @njit(cache=True, nogil=True)
@@ -444,7 +428,7 @@ def _gather_subwords(settings, kept, rows, word, length, gathered, pending, hidd
             # A bracket alone is no n-gram.
             alone = characters == 1 and (start == 0 or end == length)
             if characters >= settings.shortest and not alone:
-                row = _ngram_row(settings, kept, np.int64(hash_) % settings.buckets)
+                row = _ngram_row(settings, kept, np.int64(np.uint64(hash_) % np.uint64(settings.buckets)))
                 if row != _NO_ROW:
                     gathered[pending] = row
                     pending += 1
@@ -452,28 +436,27 @@ def _gather_subwords(settings, kept, rows, word, length, gathered, pending, hidd
 
 
 @njit(cache=True, nogil=True)
-def _remember(cache, text, start, length, hash_, slot, gathered, first, last):
-    """Keep a word and its rows `gathered[first:last]`; empty the cache before where it is full."""
+def _remember(cache, word, length, key, tail, slot, gathered, first, last):
+    """Keep a word, which has its brackets, and its rows `gathered[first:last]`; a full cache is emptied before."""
     used = cache.used
     if (
         used[_USED_WORDS] == _CACHE_WORDS
-        or used[_USED_BYTES] + length > len(cache.data)
-        or used[_USED_ROWS] + last - first > len(cache.rows)
+        or used[_USED_BYTES] + length > _CACHE_BYTES
+        or used[_USED_ROWS] + last - first > _CACHE_ROWS
     ):
-        cache.entries[:, _LENGTH] = 0
+        cache.entries[:, _KEY] = 0
         used[:] = 0
-        slot = _mixed(hash_) & (len(cache.entries) - 1)
-    cache.entries[slot, _HASH] = np.int32(hash_)
+        slot = _mixed(key >> _LENGTH_BITS) & (len(cache.entries) - 1)
+    cache.entries[slot, _KEY] = key
+    cache.entries[slot, _TAIL] = tail
     cache.entries[slot, _START] = used[_USED_BYTES]
-    cache.entries[slot, _LENGTH] = length
-    cache.entries[slot, _FIRST_ROW] = used[_USED_ROWS]
-    cache.entries[slot, _ROWS] = last - first
-    for i in range(length):
-        cache.data[used[_USED_BYTES] + i] = text[start + i]
+    cache.entries[slot, _FIRST_ROW] = used[_USED_ROWS] << _COUNT_BITS | (last - first)
+    for i in range(length - _TAIL_BYTES):
+        cache.data[used[_USED_BYTES] + i] = word[1 + i]
     for i in range(last - first):
         cache.rows[used[_USED_ROWS] + i] = gathered[first + i]
     used[_USED_WORDS] += 1
-    used[_USED_BYTES] += length
+    used[_USED_BYTES] += max(length - _TAIL_BYTES, 0)
     used[_USED_ROWS] += last - first
 
 
@@ -499,8 +482,10 @@ def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidd
             break
         first = at
         hash_ = _HASH_START
+        tail = np.int64(0)
         while at < end and kinds[data[at]] == _LETTER:
             hash_ = _extended(hash_, data[at])
+            tail = tail << 8 | np.int64(data[at])
             at += 1
         length = at - first
         joined = at < end and kinds[data[at]] == _DELETED
@@ -513,36 +498,39 @@ def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidd
                     length += 1
                     word[length] = data[at]
                     hash_ = _extended(hash_, data[at])
+                    tail = tail << 8 | np.int64(data[at])
                 at += 1
         free = -1
+        key = np.int64(hash_) << _LENGTH_BITS | length
         if subwords and length <= _LONGEST_CACHED:
             slot = _mixed(hash_) & mask
             hit = False
             for _ in range(_PROBES):
-                if entries[slot, _LENGTH] == 0:
-                    free = slot
-                    break
-                if entries[slot, _HASH] == np.int32(hash_) and entries[slot, _LENGTH] == length:
-                    known = np.int64(entries[slot, _START])
-                    i = 0
-                    if joined:
-                        while i < length and cached[known + i] == word[1 + i]:
-                            i += 1
-                    else:
-                        while i < length and cached[known + i] == data[first + i]:
-                            i += 1
-                    hit = i == length
+                if entries[slot, _KEY] == key and entries[slot, _TAIL] == tail:
+                    hit = True
+                    known = entries[slot, _START]
+                    for i in range(length - _TAIL_BYTES):
+                        byte = word[1 + i] if joined else data[first + i]
+                        if cached[known + i] != byte:
+                            hit = False
+                            break
                     if hit:
                         break
+                elif entries[slot, _KEY] == 0:
+                    free = slot
+                    break
                 slot = (slot + 1) & mask
             if hit:
-                count = np.int64(entries[slot, _ROWS])
-                known = np.int64(entries[slot, _FIRST_ROW])
-                if pending + count > len(gathered):
+                known = entries[slot, _FIRST_ROW] >> _COUNT_BITS
+                count = entries[slot, _FIRST_ROW] & _COUNT_MASK
+                if pending + count + _STRIDE > len(gathered):
                     _add_rows(rows, gathered, pending, hidden)
                     features += pending
                     pending = 0
-                for i in range(count):
+                # Most words have up to four rows; without a loop there is no exit to be mispredicted.
+                for i in range(_STRIDE):
+                    gathered[pending + i] = cached_rows[known + i]
+                for i in range(_STRIDE, count):
                     gathered[pending + i] = cached_rows[known + i]
                 pending += count
                 if word_ngrams:
@@ -578,7 +566,7 @@ def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidd
             )
             features += added
             if free >= 0:
-                _remember(cache, word, 1, length, hash_, free, gathered, before, pending)
+                _remember(cache, word, length, key, tail, free, gathered, before, pending)
     if pending == len(gathered):
         _add_rows(rows, gathered, pending, hidden)
         features += pending
