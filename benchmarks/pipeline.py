@@ -1,4 +1,4 @@
-"""WARC to `filtered`, every stage and write included, against the bare native loop on the same files, one process each."""
+"""WARC to `filtered`, every stage and write included, against the bare native loop on the same files; one process."""
 
 from __future__ import annotations
 

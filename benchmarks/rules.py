@@ -1,7 +1,7 @@
 """Gopher quality and repetition signals against datatrove's filters, on the same texts, one core each.
 
-datatrove is not a dependency. Install it where this runs (`.venv/bin/uv pip install datatrove[processing]`), or name a Python that
-has it in DATATROVE_PYTHON; without either only our side is measured.
+datatrove is not a dependency. Name a Python that has it (`pip install "datatrove[processing]" spacy`) in
+DATATROVE_PYTHON; without one only our side is measured.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def main(files: Sequence[Path]) -> None:
     ours = (time.perf_counter() - started) / rounds
     chars = sum(map(len, texts))
     print(f"{len(texts):,} English texts of {chars / len(texts):,.0f} characters on average")
-    print(f"ours         {ours * 1000 / len(texts):9.4f} ms/document  {ours * 5e6 / chars:8.4f} ms per 5,000 characters")
+    print(
+        f"ours         {ours * 1000 / len(texts):9.4f} ms/document  {ours * 5e6 / chars:8.4f} ms per 5,000 characters"
+    )
     theirs = _peer(texts)
     if theirs is None:
         print("datatrove    not installed here: see the docstring of benchmarks/rules.py")

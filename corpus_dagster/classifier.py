@@ -111,9 +111,7 @@ def choose_by_hash(keys: Sequence[str], n: int) -> Buffer:
     return np.lexsort((np.array(keys, object), hashes))[:n] if len(keys) else np.zeros(0, np.int64)
 
 
-def train(
-    positives: Sequence[str], negatives: Sequence[str], settings: TrainSettings, path: Path
-) -> TrainReport:
+def train(positives: Sequence[str], negatives: Sequence[str], settings: TrainSettings, path: Path) -> TrainReport:
     """Train a classifier of two labels and write its file, whole or not at all.
 
     The same texts give the same bytes, in whatever order they come: training runs in the order of the texts'
@@ -169,8 +167,7 @@ def train(
             ) from error
         if not model.get_words():
             raise ClassifierError(
-                f"no word occurs {settings.min_count} times in {len(trained)} texts; give more or "
-                "lower min_count"
+                f"no word occurs {settings.min_count} times in {len(trained)} texts; give more or lower min_count"
             )
         written = Path(folder) / "model.bin"
         model.save_model(str(written))

@@ -150,9 +150,7 @@ def _checked(sizes: Sizes) -> Vector:
     if values.ndim != 1 or not len(values):
         raise MixtureError(f"sizes of cells have the shape {values.shape}; expected one size per cell")
     if not np.isfinite(values).all() or (values < 0).any():
-        raise MixtureError(
-            f"sizes of cells hold {values[~(values >= 0) | np.isinf(values)][0]}; expected 0 or more"
-        )
+        raise MixtureError(f"sizes of cells hold {values[~(values >= 0) | np.isinf(values)][0]}; expected 0 or more")
     if not values.any():
         raise MixtureError(f"all {len(values)} cells are empty; there is nothing to mix")
     return values

@@ -52,10 +52,7 @@ class Settings:
             SettingsError: a variable with our prefix is unknown, or a value does not fit.
         """
         environ = os.environ if environ is None else environ
-        known = {
-            f"{PREFIX}{name}"
-            for name in ("LAKE", "SOURCE", "RECIPES", "POOL", "WORKERS", "CATALOG", "WORK")
-        }
+        known = {f"{PREFIX}{name}" for name in ("LAKE", "SOURCE", "RECIPES", "POOL", "WORKERS", "CATALOG", "WORK")}
         for name in environ:
             if name.startswith(PREFIX) and name not in known:
                 raise SettingsError(f"unknown environment variable {name}{nearest(name, known)}")

@@ -115,9 +115,7 @@ def export(lake: Lake, recipes: Sequence[str], folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, table in TABLES.items():
         rows = pa.concat_tables([STATISTICS[table].arrow.empty_table(), *parts[name]]).combine_chunks()
-        _write_whole(
-            folder / f"{name}.parquet", lambda path, rows=rows: pq.write_table(rows, path, compression="zstd")
-        )
+        _write_whole(folder / f"{name}.parquet", lambda path, rows=rows: pq.write_table(rows, path, compression="zstd"))
         counts[name] = rows.num_rows
     _write_whole(folder / INPUTS, lambda path: path.write_text(json.dumps(inputs, indent=1, sort_keys=True)))
     return counts
@@ -226,8 +224,7 @@ def dbt_project_dir() -> Path:
         if (candidate / "dbt_project.yml").is_file():
             return candidate
     raise WarehouseError(
-        f"no dbt project at {' or '.join(map(str, candidates))}; "
-        "install corpus-dagster again, or run from a checkout"
+        f"no dbt project at {' or '.join(map(str, candidates))}; install corpus-dagster again, or run from a checkout"
     )
 
 
@@ -263,9 +260,7 @@ def _model(path: Path, entry: Mapping[str, Any]) -> Model:
     name = entry["name"]
     sql_path = path.parent / f"{name}.sql"
     if not sql_path.is_file():
-        raise WarehouseError(
-            f"{path} describes the model {name!r}, but there is no {sql_path.name} beside it"
-        )
+        raise WarehouseError(f"{path} describes the model {name!r}, but there is no {sql_path.name} beside it")
     sql = sql_path.read_text(encoding="utf-8")
     columns: list[ModelColumn] = []
     tests = [_test(name, None, test) for test in entry.get("data_tests", ())]
@@ -273,9 +268,7 @@ def _model(path: Path, entry: Mapping[str, Any]) -> Model:
         column_tests = column.get("data_tests", ())
         required = "not_null" in column_tests or {"type": "not_null"} in column.get("constraints", ())
         columns.append(
-            ModelColumn(
-                column["name"], column["data_type"], column["description"].strip(), nullable=not required
-            )
+            ModelColumn(column["name"], column["data_type"], column["description"].strip(), nullable=not required)
         )
         tests.extend(_test(name, column["name"], test) for test in column_tests)
     return Model(

@@ -1,7 +1,7 @@
 """The lake as a resource: a folder, or a bucket with the machine's own AWS configuration.
 
-Explicit S3 settings come from `resources.s3`, which is loaded only where a bucket is used: importing `dagster_aws` takes
-longer than all other definitions together.
+Explicit S3 settings come from `resources.s3`, which is loaded only where a bucket is used: importing `dagster_aws`
+takes longer than all other definitions together.
 """
 
 import dagster as dg

@@ -32,9 +32,7 @@ class Place:
         self.store = Warehouse(folder / "warehouse")
         self.instance = dg.DagsterInstance.ephemeral()
 
-    def materialize(
-        self, keys: Sequence[dg.AssetKey], run_config: dict | None = None
-    ) -> dg.ExecuteInProcessResult:
+    def materialize(self, keys: Sequence[dg.AssetKey], run_config: dict | None = None) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             analytics.build_analytics(RECIPES),
             selection=dg.AssetSelection.assets(*keys),
@@ -83,9 +81,7 @@ def test_the_exported_tables_name_their_datasets(place: Place, run: dg.ExecuteIn
     assert place.data_version(analytics.TABLES_KEY) == warehouse.exported_digest(place.store.tables)
 
 
-def test_every_model_is_materialised_with_rows_schema_and_version(
-    place: Place, run: dg.ExecuteInProcessResult
-) -> None:
+def test_every_model_is_materialised_with_rows_schema_and_version(place: Place, run: dg.ExecuteInProcessResult) -> None:
     for model in warehouse.models():
         metadata = place.metadata(analytics.key(model.name))
         rows = warehouse.read(place.store, model.name)
@@ -97,9 +93,7 @@ def test_every_model_is_materialised_with_rows_schema_and_version(
 
 
 def test_every_dbt_test_is_a_check_that_passed(run: dg.ExecuteInProcessResult) -> None:
-    expected = {
-        (analytics.key(model.name), test.name) for model in warehouse.models() for test in model.tests
-    }
+    expected = {(analytics.key(model.name), test.name) for model in warehouse.models() for test in model.tests}
     evaluations = run.get_asset_check_evaluations()
     assert {(e.asset_key, e.check_name) for e in evaluations} == expected
     assert all(evaluation.passed for evaluation in evaluations)
@@ -176,9 +170,7 @@ def test_lineage_runs_from_all_crawls_of_all_recipes_to_the_marts() -> None:
     crawls = dg.StaticPartitionsDefinition(list(CRAWLS))
     upstream = [dg.AssetSpec([recipe, "statistics"], partitions_def=crawls) for recipe in RECIPES]
     lake = {"lake": LakeResource(uri="lake")}
-    defs = dg.Definitions.merge(
-        analytics.build_definitions(RECIPES), dg.Definitions(assets=upstream, resources=lake)
-    )
+    defs = dg.Definitions.merge(analytics.build_definitions(RECIPES), dg.Definitions(assets=upstream, resources=lake))
     dg.Definitions.validate_loadable(defs)
     graph = defs.resolve_asset_graph()
     tables = graph.get(analytics.TABLES_KEY)
@@ -188,9 +180,7 @@ def test_lineage_runs_from_all_crawls_of_all_recipes_to_the_marts() -> None:
         assert isinstance(mapping, dg.AllPartitionMapping)
     for model in warehouse.models():
         node = graph.get(analytics.key(model.name))
-        expected = {analytics.key(name) for name in model.refs} | (
-            {analytics.TABLES_KEY} if model.sources else set()
-        )
+        expected = {analytics.key(name) for name in model.refs} | ({analytics.TABLES_KEY} if model.sources else set())
         assert (node.parent_keys, node.group_name) == (expected, analytics.GROUP)
         assert node.kinds == {"dbt", "duckdb"}
     marts = {model.name for model in warehouse.models() if model.layer == "marts"}

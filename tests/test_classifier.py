@@ -29,9 +29,7 @@ SHARED_WORDS = ["the", "a", "of", "and", "to", "in"]
 
 def pages(words: list[str], count: int, seed: int) -> list[str]:
     draw = random.Random(seed)
-    return [
-        "\n".join(" ".join(draw.choices(words + SHARED_WORDS, k=12)) for _ in range(3)) for _ in range(count)
-    ]
+    return ["\n".join(" ".join(draw.choices(words + SHARED_WORDS, k=12)) for _ in range(3)) for _ in range(count)]
 
 
 POSITIVES, NEGATIVES = pages(GOOD_WORDS, 120, 1), pages(PLAIN_WORDS, 120, 2)

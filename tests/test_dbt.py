@@ -41,9 +41,7 @@ def export(store: Warehouse, parts: list[Tables]) -> None:
     store.tables.mkdir(parents=True)
     for name, table in warehouse.TABLES.items():
         empty = STATISTICS[table].arrow.empty_table()
-        pq.write_table(
-            pa.concat_tables([empty, *(part[table] for part in parts)]), store.tables / f"{name}.parquet"
-        )
+        pq.write_table(pa.concat_tables([empty, *(part[table] for part in parts)]), store.tables / f"{name}.parquet")
 
 
 def all_parts() -> list[Tables]:
@@ -83,9 +81,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     store = Warehouse(tmp_path_factory.mktemp("warehouse"))
     export(store, all_parts())
     results = warehouse.build(store)
-    assert {
-        result.name: result.message for result in results if result.status not in ("success", "pass")
-    } == {}
+    assert {result.name: result.message for result in results if result.status not in ("success", "pass")} == {}
     return store
 
 
@@ -106,9 +102,7 @@ def test_what_is_read_of_the_project_is_what_dbt_reads(built: Warehouse) -> None
             (c["name"], c["data_type"], c["description"].strip()) for c in node["columns"].values()
         ]
         attached = {
-            t["name"]: t["config"]["severity"].lower()
-            for t in tested
-            if t["attached_node"] == node["unique_id"]
+            t["name"]: t["config"]["severity"].lower() for t in tested if t["attached_node"] == node["unique_id"]
         }
         assert {test.name: test.severity for test in model.tests} == attached
     assert len(tested) == sum(len(model.tests) for model in models)
@@ -187,9 +181,7 @@ def test_spans_weigh_in_bytes_and_not_in_documents(built: Warehouse, everything:
     assert (row["stage"], row["reason"], row["rank"]) == ("filtered", "newlines", 1)
     assert row["share_of_documents"] is None
     assert row["share_of_removed"] == 1.0
-    assert row["share_of_bytes"] == pytest.approx(
-        total(crawl, "cut") * 6 / total(crawl, "bytes"), rel=TOLERANCE
-    )
+    assert row["share_of_bytes"] == pytest.approx(total(crawl, "cut") * 6 / total(crawl, "bytes"), rel=TOLERANCE)
 
 
 def test_hosts_are_ranked_and_the_rest_is_not(built: Warehouse, everything: pl.DataFrame) -> None:
@@ -260,12 +252,8 @@ def test_token_yield_has_a_row_for_a_crawl_of_nothing(built: Warehouse, everythi
     kept = crawl.filter("kept")
     assert row["records_skipped"] == len(crawl) + 7
     assert row["tokens_kept"] == total(kept, "tokens")
-    assert row["words_keep_rate"] == pytest.approx(
-        total(kept, "words_kept") / total(crawl, "words"), rel=TOLERANCE
-    )
-    assert row["tokens_per_byte_in"] == pytest.approx(
-        total(kept, "tokens") / total(crawl, "bytes"), rel=TOLERANCE
-    )
+    assert row["words_keep_rate"] == pytest.approx(total(kept, "words_kept") / total(crawl, "words"), rel=TOLERANCE)
+    assert row["tokens_per_byte_in"] == pytest.approx(total(kept, "tokens") / total(crawl, "bytes"), rel=TOLERANCE)
     assert row["bytes_per_token"] == 4.2
     assert row["estimated_model_tokens"] == round(total(kept, "bytes_kept") / 4.2)
 
@@ -275,9 +263,7 @@ def assert_mixtures(
 ) -> None:
     """Every row equals what `mixtures` computes from the documents."""
     assert set(ratios["recipe"]) == {"ordinary", "lopsided"}
-    for recipe, dimension, scheme in itertools.product(
-        ("ordinary", "lopsided"), ("language", "host_group"), SCHEMES
-    ):
+    for recipe, dimension, scheme in itertools.product(("ordinary", "lopsided"), ("language", "host_group"), SCHEMES):
         cells = (
             everything.filter(recipe=recipe)
             .group_by(dimension)
@@ -299,8 +285,7 @@ def assert_mixtures(
         )
         rows = ratios.filter(recipe=recipe, dimension=dimension, scheme=scheme).sort("cell")
         assert (
-            rows.select("cell", "documents", "tokens").rows()
-            == cells.select(dimension, "documents", "tokens").rows()
+            rows.select("cell", "documents", "tokens").rows() == cells.select(dimension, "documents", "tokens").rows()
         )
         assert rows["ratio"].to_numpy() == pytest.approx(expected.ratios, abs=TOLERANCE)
         assert rows["sampled_tokens"].to_numpy() == pytest.approx(expected.sampled, rel=TOLERANCE)
@@ -324,9 +309,7 @@ def test_parameters_reach_the_marts_and_only_what_is_chosen_is_built(
 ) -> None:
     before = {model.name: warehouse.digest(warehouse.read(built, model.name)) for model in warehouse.models()}
     variables = {"token_budget": 150_000, "temperature": 1.7, "epoch_cap": 1}
-    results = warehouse.build(
-        built, select=["mixture_ratios", "mixture_ratios_sum_to_one"], variables=variables
-    )
+    results = warehouse.build(built, select=["mixture_ratios", "mixture_ratios_sum_to_one"], variables=variables)
     assert [(result.kind, result.name, result.status) for result in results] == [
         ("model", "mixture_ratios", "success"),
         ("test", "mixture_ratios_sum_to_one", "pass"),
@@ -365,9 +348,7 @@ def planted() -> list[Tables]:
     change("removal_reasons", "items", 0, -2)
     change("hosts", "documents_kept", 1, 1)
     tables["yields"] = pa.concat_tables([tables["yields"], tables["yields"].slice(0, 1)])
-    tables["skipped_records"] = pa.concat_tables(
-        [tables["skipped_records"], tables["skipped_records"].slice(0, 1)]
-    )
+    tables["skipped_records"] = pa.concat_tables([tables["skipped_records"], tables["skipped_records"].slice(0, 1)])
     return [tables]
 
 

@@ -25,9 +25,7 @@ PIECES = (
     *("a", "B", "C D", "É", "ǅ", "ß", "7", "12", "²", "五", "Ⅷ", "word ", "two words", "x " * 10),
     *("UPPER lower", "ABC def", "\u0301", "😀", ".", ",", "-"),
 )
-text = st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from("\n \n"), assigned), max_size=16).map(
-    "".join
-)
+text = st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from("\n \n"), assigned), max_size=16).map("".join)
 limits = st.one_of(
     st.just(LineSettings()),
     st.builds(
@@ -67,9 +65,7 @@ def test_spans_are_those_of_the_seven_edits(texts: list[str], line_settings: Lin
     ],
 )
 def test_a_line_dropped_in_the_middle_goes_with_its_newline_under_its_rule(line: str, label: str) -> None:
-    spans, emptied = find(
-        *column([f"first line\n{line}\nlast line"]), LineSettings(min_words=1 + (line == "Menu"))
-    )
+    spans, emptied = find(*column([f"first line\n{line}\nlast line"]), LineSettings(min_words=1 + (line == "Menu")))
     before = len("first line\n")
     assert rows(spans) == [[(before, before + len(line.encode()) + 1, LABELS.index(label))]]
     assert not emptied[0]

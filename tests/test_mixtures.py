@@ -77,9 +77,7 @@ def test_the_published_rates_of_107_languages_are_met() -> None:
     assert np.abs(100 * computed - figures[:, 1:]).max() <= ROUNDING
 
 
-@pytest.mark.parametrize(
-    ("budget", "taken"), [(9, [1, 2, 6]), (30, [1, 2, 10]), (3, [1, 1, 1]), (5, [1, 2, 2])]
-)
+@pytest.mark.parametrize(("budget", "taken"), [(9, [1, 2, 6]), (30, [1, 2, 10]), (3, [1, 1, 1]), (5, [1, 2, 2])])
 def test_unimax_fills_small_cells_first(budget: float, taken: list[float]) -> None:
     assert unimax([1, 2, 10], budget, 1.0).tolist() == taken
 
@@ -89,9 +87,7 @@ def test_unimax_gives_back_in_the_order_of_its_cells() -> None:
 
 
 @given(sizes, budgets, caps)
-def test_unimax_stays_below_cap_and_budget_and_spends_what_it_can(
-    held: list[int], budget: float, cap: float
-) -> None:
+def test_unimax_stays_below_cap_and_budget_and_spends_what_it_can(held: list[int], budget: float, cap: float) -> None:
     taken = unimax(held, budget, cap)
     assert (taken <= cap * np.array(held, float)).all()
     assert taken.sum() == pytest.approx(min(budget, cap * sum(held)), rel=1e-9)

@@ -24,7 +24,9 @@ PROSE = (
 def batch_of(texts: list[str], urls: list[str] | None = None) -> Batch:
     urls = urls or [f"https://host{i}.example/page" for i in range(len(texts))]
     hosts = [url.split("/")[2] for url in urls]
-    return Batch(Texts.of(pa.array(texts, pa.string())), pl.Series(urls, dtype=pl.String), pl.Series(hosts, dtype=pl.String))
+    return Batch(
+        Texts.of(pa.array(texts, pa.string())), pl.Series(urls, dtype=pl.String), pl.Series(hosts, dtype=pl.String)
+    )
 
 
 def reasons(program: Program, decision: Decision) -> list[str | None]:
@@ -46,7 +48,10 @@ def test_plain_prose_passes_every_rule_unchanged() -> None:
     ("text", "reason"),
     [
         ("", "remove_urls"),
-        ("Der Hafen der kleinen Stadt ist schon lange da, und die Boote kommen und gehen mit der Flut. " * 3, "language"),
+        (
+            "Der Hafen der kleinen Stadt ist schon lange da, und die Boote kommen und gehen mit der Flut. " * 3,
+            "language",
+        ),
         ("The harbour of the small town has been there for longer than anyone can remember.", "word_count"),
         (PROSE.replace(" ", " #", 12), "symbol_ratio"),
         ("\n".join(f"- {line}" for line in PROSE.split(", ")), "bullet_lines"),
@@ -73,7 +78,8 @@ def test_a_document_that_fails_later_is_measured_to_the_end() -> None:
 
 
 def test_edits_are_deletions_from_the_text_as_it_came() -> None:
-    text = f"{PROSE}\n\n\n\nSHARE THIS NOW\n12 likes\n{PROSE.replace('harbour', 'market')} See www.example.com/x for more.\n"
+    other = PROSE.replace("harbour", "market")
+    text = f"{PROSE}\n\n\n\nSHARE THIS NOW\n12 likes\n{other} See www.example.com/x for more.\n"
     _, outcome = run([text])
     raw = text.encode()
     left = bytearray()
@@ -87,14 +93,21 @@ def test_edits_are_deletions_from_the_text_as_it_came() -> None:
     assert "example.com" not in left.decode()
 
 
-WORDS = st.sampled_from(["the", "of", "tide", "boat", "http://a.com/x", "READ", "7", "...", "#", "日本", "\n", "\n\n\n", "- a", "likes"])
+WORDS = st.sampled_from(
+    ["the", "of", "tide", "boat", "http://a.com/x", "READ", "7", "...", "#", "日本", "\n", "\n\n\n", "- a", "likes"]
+)
 TEXTS = st.lists(WORDS, max_size=120).map(" ".join)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(TEXTS, st.just(PROSE), st.text(max_size=200).map(lambda s: s.encode("utf-8", "ignore").decode())), max_size=8))
+@given(
+    st.lists(
+        st.one_of(TEXTS, st.just(PROSE), st.text(max_size=200).map(lambda s: s.encode("utf-8", "ignore").decode())),
+        max_size=8,
+    )
+)
 def test_verdicts_do_not_depend_on_the_batch(texts: list[str]) -> None:
-    program, together = run(texts)
+    _, together = run(texts)
     for i, text in enumerate(texts):
         _, alone = run([text])
         assert alone.decision.reason[0] == together.decision.reason[i]
@@ -125,7 +138,9 @@ def test_a_check_without_its_signal_leaves_the_document_undecided() -> None:
     known = {**outcome.signals.known, "dclm_quality__fasttext_words": np.array([False, False])}
     decision = decide(program.checks, Signals(2, outcome.signals.values, known))
     position = [check.reason for check in program.checks].index("word_count")
-    assert decision.reason.tolist() == [UNKNOWN, outcome.decision.reason[1]] or decision.reason.tolist() == [UNKNOWN] * 2
+    assert (
+        decision.reason.tolist() == [UNKNOWN, outcome.decision.reason[1]] or decision.reason.tolist() == [UNKNOWN] * 2
+    )
     assert decision.stopped_at[0] == position
 
 

@@ -73,7 +73,9 @@ def test_dclm_baseline_deduplicates_as_published() -> None:
 def test_an_unknown_rule_is_refused_with_the_nearest_name() -> None:
     raw = content()
     raw["filter"][7]["rule"] = "word_cuont"
-    with pytest.raises(RecipeError, match=r"test\.yaml: .*step 8: unknown rule 'word_cuont'; did you mean 'word_count'"):
+    with pytest.raises(
+        RecipeError, match=r"test\.yaml: .*step 8: unknown rule 'word_cuont'; did you mean 'word_count'"
+    ):
         parse(raw)
 
 

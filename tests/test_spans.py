@@ -26,9 +26,7 @@ def spans_of(found: list[list[Row]], *, labelled: bool = True) -> Spans:
     offsets = np.zeros(len(found) + 1, np.int64)
     np.cumsum([len(document) for document in found], out=offsets[1:])
     starts, ends, labels = (np.array(v) for v in zip(*flat, strict=True)) if flat else (np.zeros(0, int),) * 3
-    return Spans(
-        offsets, starts.astype(np.int64), ends.astype(np.int64), labels.astype(np.int8) if labelled else None
-    )
+    return Spans(offsets, starts.astype(np.int64), ends.astype(np.int64), labels.astype(np.int8) if labelled else None)
 
 
 def runs(marks: list[int | None]) -> list[Row]:

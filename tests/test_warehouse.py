@@ -41,9 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_every_recipe_and_crawl_is_exported_in_order(lake: Lake, tmp_path: Path) -> None:
     rows = warehouse.export(lake, ["b", "a"], tmp_path / "tables")
-    expected = [
-        made(recipe, crawl) for recipe, crawl in (("a", "SAMPLE-1"), ("a", "SAMPLE-2"), ("b", "SAMPLE-2"))
-    ]
+    expected = [made(recipe, crawl) for recipe, crawl in (("a", "SAMPLE-1"), ("a", "SAMPLE-2"), ("b", "SAMPLE-2"))]
     for name, table in warehouse.TABLES.items():
         written = pq.read_table(tmp_path / "tables" / f"{name}.parquet")
         assert written.equals(pa.concat_tables([tables[table] for tables in expected]))
@@ -55,8 +53,7 @@ def test_the_export_names_the_datasets_it_holds(lake: Lake, tmp_path: Path) -> N
     warehouse.export(lake, ["a", "b"], tmp_path / "tables")
     assert warehouse.exported_inputs(tmp_path / "tables") == {
         f"{recipe}/statistics": {
-            crawl: lake.require(f"{recipe}/statistics", crawl).digest
-            for crawl in lake.crawls(f"{recipe}/statistics")
+            crawl: lake.require(f"{recipe}/statistics", crawl).digest for crawl in lake.crawls(f"{recipe}/statistics")
         }
         for recipe in ("a", "b")
     }
@@ -140,9 +137,7 @@ def test_equal_rows_have_equal_digests() -> None:
 # The dbt project
 
 
-def test_the_project_is_found_in_an_installed_package_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_project_is_found_in_an_installed_package_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site" / "corpus_dagster"
     shutil.copytree(warehouse.dbt_project_dir(), package / "_dbt")
     shutil.copytree(warehouse.dbt_project_dir(), tmp_path / "site" / "dbt")

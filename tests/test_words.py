@@ -96,10 +96,7 @@ def test_unicodes_conformance_vectors() -> None:
         pytest.skip(f"{CONFORMANCE_TEST} is of another Unicode version")
     cases = [line.split("#")[0].strip(" \t\u00f7") for line in lines]
     cases = [
-        [
-            "".join(chr(int(code, 16)) for code in part.replace("\u00d7", " ").split())
-            for part in case.split("\u00f7")
-        ]
+        ["".join(chr(int(code, 16)) for code in part.replace("\u00d7", " ").split()) for part in case.split("\u00f7")]
         for case in cases
         if case
     ]
@@ -114,9 +111,7 @@ def test_every_triple_of_classes_agrees_with_the_rules() -> None:
         assert words.segments(text) == uax29.segments(text), ascii(text)
 
 
-@given(
-    st.lists(st.sampled_from(sorted(BY_CLASS)).flatmap(lambda c: st.sampled_from(BY_CLASS[c]))).map("".join)
-)
+@given(st.lists(st.sampled_from(sorted(BY_CLASS)).flatmap(lambda c: st.sampled_from(BY_CLASS[c]))).map("".join))
 def test_sequences_of_classes_agree_with_the_rules(text) -> None:
     assert words.segments(text) == uax29.segments(text)
 
@@ -168,9 +163,7 @@ def test_counts(text, count, tokens) -> None:
 def test_counts_are_those_of_the_segments(column) -> None:
     expected = [uax29.segments(text) for text in column]
     flags = [[uax29.flag(s[0], unicode.ALNUM) for s in segments] for segments in expected]
-    seen = [
-        [not all(uax29.flag(c, unicode.WHITE_SPACE) for c in s) for s in segments] for segments in expected
-    ]
+    seen = [[not all(uax29.flag(c, unicode.WHITE_SPACE) for c in s) for s in segments] for segments in expected]
     assert words.count_words(*buffers(column)).tolist() == [sum(row) for row in flags]
     assert words.count_tokens(*buffers(column)).tolist() == [sum(row) for row in seen]
 
@@ -189,9 +182,7 @@ def test_a_column_larger_than_a_block_is_counted_whole() -> None:
     assert words.count_words(*buffers(column)).tolist() == [300_000, 0, 2, 1]
 
 
-@pytest.mark.parametrize(
-    "unit", ["a\u0301", "\u0301", "a:", "1,", ":", '\u05d0"', "\U0001f1e9", "\u200d", " ", "\n"]
-)
+@pytest.mark.parametrize("unit", ["a\u0301", "\u0301", "a:", "1,", ":", '\u05d0"', "\U0001f1e9", "\u200d", " ", "\n"])
 @pytest.mark.parametrize("head", ["", "a", "a:", "1,"])
 def test_hostile_runs_take_linear_time(unit, head) -> None:
     column = [head + unit * (2_000_000 // len(unit.encode()))]

@@ -57,9 +57,7 @@ class BloomSettings:
                 f"ngram_min {self.ngram_min}, ngram_max {self.ngram_max}; expected 1 <= minimum <= maximum"
             )
         if not 0 < self.false_positive_rate < 1:
-            raise ValueError(
-                f"false_positive_rate is {self.false_positive_rate}; expected a value inside (0, 1)"
-            )
+            raise ValueError(f"false_positive_rate is {self.false_positive_rate}; expected a value inside (0, 1)")
         if not _WORD_BITS // 8 <= self.max_filter_bytes <= MAX_FILTER_BYTES:
             raise ValueError(f"max_filter_bytes is {self.max_filter_bytes}; expected 8 to {MAX_FILTER_BYTES}")
         if not 0 <= self.seed < 1 << 64:
@@ -376,9 +374,7 @@ def _annotate(
         while begin < offsets[document + 1]:
             end = _paragraph_end(data, begin, offsets[document + 1])
             segments = _segment(data, begin, end, index, values, classes, segment_ends, kinds)
-            total = _hash_ngrams(
-                data, begin, segment_ends, kinds, segments, ngram_min, ngram_max, seed, tokens, codes
-            )
+            total = _hash_ngrams(data, begin, segment_ends, kinds, segments, ngram_min, ngram_max, seed, tokens, codes)
             found = _visit(codes, total, threshold, bits, size, hashes)
             ngrams[document] += total
             seen[document] += found

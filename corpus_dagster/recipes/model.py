@@ -315,9 +315,7 @@ EXTENSION_FIELDS = ("name", "version", "title", "extends", "set")
 def _extend(raw: dict[str, Any], path: Path) -> Recipe:
     for field in raw:
         if field not in EXTENSION_FIELDS:
-            raise RecipeError(
-                f"{path}: unknown field {field!r} beside `extends`{nearest(field, EXTENSION_FIELDS)}"
-            )
+            raise RecipeError(f"{path}: unknown field {field!r} beside `extends`{nearest(field, EXTENSION_FIELDS)}")
     base = shipped().get(raw["extends"])
     if base is None:
         raise RecipeError(f"{path}: extends unknown recipe {raw['extends']!r}{nearest(raw['extends'], shipped())}")

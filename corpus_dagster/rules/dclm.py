@@ -169,7 +169,6 @@ class _LineRule(_QualityRule):
 class BulletLines(_LineRule):
     """Removes documents whose lines start with a bullet (● • * -) too often."""
 
-
     def checks(self, column: ColumnName) -> tuple[Check, ...]:
         return self._line_check(column, "bullet_lines")
 
@@ -177,7 +176,6 @@ class BulletLines(_LineRule):
 @register("ellipsis_lines")
 class EllipsisLines(_LineRule):
     """Removes documents whose lines end in an ellipsis (`...`, `. . .`, `…`) too often."""
-
 
     def checks(self, column: ColumnName) -> tuple[Check, ...]:
         return self._line_check(column, "ellipsis_lines")
@@ -276,15 +274,13 @@ class CapNewlines(Edit):
 
 @register("refinedweb_lines")
 class RefinedWebLines(Edit):
-    """Deletes boilerplate lines: upper-case, numeric, counters, one word; and shop and sign-in phrases in short lines."""
+    """Deletes boilerplate: upper-case, numeric, counter and one-word lines, and shop phrases in short lines."""
 
     dialect: Dialect = "dclm"
     max_uppercase: float = Field(default=0.5, ge=0, le=1, description="share of the characters of a line")
     max_numeric: float = Field(default=0.999999, ge=0, le=1, description="share of the characters of a line")
     min_words: int = Field(default=2, ge=0, description="words of a line")
-    short_line_words: int = Field(
-        default=10, ge=0, description="phrases are deleted in lines up to this length"
-    )
+    short_line_words: int = Field(default=10, ge=0, description="phrases are deleted in lines up to this length")
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -37,9 +37,7 @@ LABELS = (
 )
 """Names of the span labels, by number: the seven edits in their order, and what is stripped after them."""
 
-_UPPERCASE, _NUMERIC, _COUNTER, _LINE_LENGTH, _ITEMS_IN_CART, _READ_MORE, _SIGN_IN, _STRIP = np.arange(
-    len(LABELS)
-)
+_UPPERCASE, _NUMERIC, _COUNTER, _LINE_LENGTH, _ITEMS_IN_CART, _READ_MORE, _SIGN_IN, _STRIP = np.arange(len(LABELS))
 _LARGEST_DOCUMENT = 2**31 - 1
 """Bytes that the int32 positions of lines can address."""
 _KEPT = np.int64(-1)
@@ -407,9 +405,7 @@ def _emit(marks, length, starts, ends, labels, first):
 
 
 @njit(cache=True, nogil=True)
-def _edit(
-    offsets, data, index, values, max_uppercase, max_numeric, min_words, short_line_words, from_edit, to_edit
-):
+def _edit(offsets, data, index, values, max_uppercase, max_numeric, min_words, short_line_words, from_edit, to_edit):
     """Spans of the edits [from_edit, to_edit), and which documents the last of them leaves empty.
 
     An edit's strip is left to the next edit; the last edit of all does its own.

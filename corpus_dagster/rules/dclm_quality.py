@@ -56,7 +56,7 @@ def measure(offsets: Buffer, data: Buffer) -> dict[str, Buffer]:
 
 
 def count_fasttext_words(offsets: Buffer, data: Buffer) -> Buffer:
-    """The column `fasttext_words` of `measure` alone, int32[n]: for texts whose words are counted again after an edit."""
+    """The column `fasttext_words` of `measure` alone, int32[n]: for words counted again after an edit."""
     counts = np.zeros(len(offsets) - 1, np.int32)
     for first, last in blocks(offsets):
         start, end = int(offsets[first]), int(offsets[last])

@@ -26,9 +26,7 @@ DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
 
 COLUMNS = (
     Column("duplicate_lines", pa.float64(), "share of the non-blank lines that occur more than once"),
-    Column(
-        "duplicate_paragraphs", pa.float64(), "share of the non-blank paragraphs that occur more than once"
-    ),
+    Column("duplicate_paragraphs", pa.float64(), "share of the non-blank paragraphs that occur more than once"),
     Column(
         "duplicate_line_chars",
         pa.float64(),
@@ -260,9 +258,7 @@ def _segments(data, classes, start, end, newlines, salt, scratch):
         i += newlines
         if first < 0:
             continue
-        number = _number_of(
-            data, first, last + 1 - first, salt, table, size - 1, keys, starts, sizes, unique, budget
-        )
+        number = _number_of(data, first, last + 1 - first, salt, table, size - 1, keys, starts, sizes, unique, budget)
         if number < 0:
             return -1, 0, 0, 0
         if number == unique:
@@ -299,9 +295,7 @@ def _words(data, classes, start, ends, kinds, salt, scratch):
     for k in range(len(ends)):
         end = start + ends[k]
         if kinds[k] & WORD:
-            number = _number_of(
-                data, begin, end - begin, salt, table, size - 1, keys, starts, sizes, unique, budget
-            )
+            number = _number_of(data, begin, end - begin, salt, table, size - 1, keys, starts, sizes, unique, budget)
             if number < 0:
                 return -1
             if number == unique:
@@ -399,9 +393,7 @@ def _grams(words, salt, scratch, document, out):
 
 
 @njit(cache=True, nogil=True)
-def _measure(
-    offsets, data, classes, segment_offsets, ends, kinds, scratch, probes_per_entry, probes_at_least, out
-):
+def _measure(offsets, data, classes, segment_offsets, ends, kinds, scratch, probes_per_entry, probes_at_least, out):
     """Kernel of `measure`: fills `out`, float64[columns, n] of zeros; returns the hashes given up."""
     given_up = 0
     for document in range(len(offsets) - 1):
@@ -417,9 +409,7 @@ def _measure(
                 scratch.budget[0] = np.iinfo(np.int64).max
             done = True
             for newlines in range(1, 3):
-                total, copies, total_chars, copied_chars = _segments(
-                    data, classes, start, end, newlines, salt, scratch
-                )
+                total, copies, total_chars, copied_chars = _segments(data, classes, start, end, newlines, salt, scratch)
                 if total < 0:
                     done = False
                     break

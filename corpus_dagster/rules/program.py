@@ -80,7 +80,7 @@ Action = TakeMeasure | ApplyEdit | PassGate
 class Outcome:
     """What a program made of n documents.
 
-    `rows` (int64[m]) are the documents still measured at the end, in order; `texts` and `spans` are theirs, the spans in
+    `rows` (int64[m]) are the documents still measured at the end, in order; `texts` and `spans` are theirs, spans in
     coordinates of the original text. `decision` and `signals` have one entry for each of the n documents.
     """
 
@@ -137,8 +137,10 @@ class Program:
         self.columns: tuple[Column, ...] = tuple(columns)
 
     def _schedule(self, steps: Sequence[Step]) -> dict[str, list[Measure]]:
-        """Measures to take right before each step. One measure of one text version is taken once, at the first step that
-        asks for it, which lets the gates before that step save work."""
+        """Measures to take right before each step.
+
+        One measure of one text version is taken once, at the first step that asks for it: gates before it save work.
+        """
         schedule: dict[str, list[Measure]] = {}
         wanted = [
             (taken.edit if isinstance(taken, Before) else step.name, taken)
@@ -147,11 +149,9 @@ class Program:
             for taken in step.measures()
         ]
         order = {step.name: position for position, step in enumerate(steps)}
-        for name, taken in wanted:
+        for name, _ in wanted:
             if name not in order:
-                raise ProgramError(
-                    f"a rule refers to step {name!r}, which does not exist{nearest(name, order)}"
-                )
+                raise ProgramError(f"a rule refers to step {name!r}, which does not exist{nearest(name, order)}")
         seen: set[tuple[Measure, int]] = set()
         for name, taken in sorted(wanted, key=lambda pair: order[pair[0]]):
             measure = taken.measure if isinstance(taken, Before) else taken

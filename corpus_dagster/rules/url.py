@@ -31,7 +31,7 @@ MATCHES = Column("matches", pa.int32(), "distinct entries of the list that match
 
 
 class WordList(BaseModel):
-    """A list of hosts or words, one a line, `#` starting a comment; `.gz` is unpacked; a folder means its `domains` file.
+    """A list of hosts or words, one a line, `#` starting a comment; `.gz` is unpacked; a folder is its `domains` file.
 
     `builtin:NAME` is a short list shipped here. Any other name is a path, relative to the recipe's file: the lists of
     UT1 (a folder per category), datatrove and DCLM can be used as they come.
@@ -55,23 +55,26 @@ class WordList(BaseModel):
         if path.is_dir():
             path /= "domains"
         if not path.is_file():
-            raise ValueError(
-                f"list {value!r} is not at {path}; give a path relative to the recipe or builtin:NAME"
-            )
+            raise ValueError(f"list {value!r} is not at {path}; give a path relative to the recipe or builtin:NAME")
         return {"name": value, "path": path}
 
     @property
     def digest(self) -> str:
         """SHA-256 of the file, for the fingerprint of what it decides."""
-        return _file_digest(self.path)
+        state = self.path.stat()
+        return _file_digest(self.path, state.st_mtime_ns, state.st_size)
 
     def entries(self) -> tuple[str, ...]:
         """The entries, lower-cased, sorted, without comments and repetitions."""
         return _entries(self.path, self.digest)
 
 
+Contents = tuple[tuple[Path, str], ...]
+"""Files of lists and their digests: what is remembered of lists is forgotten when a file changes."""
+
+
 @cache
-def _file_digest(path: Path) -> str:
+def _file_digest(path: Path, changed_ns: int, size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -87,8 +90,12 @@ def _entries(path: Path, digest: str) -> tuple[str, ...]:
 Lists = Annotated[tuple[WordList, ...], Field(min_length=1)]
 
 
-def _all_entries(lists: tuple[WordList, ...]) -> tuple[str, ...]:
-    return tuple(sorted({entry for words in lists for entry in words.entries()}))
+def _contents(lists: tuple[WordList, ...]) -> Contents:
+    return tuple((words.path, words.digest) for words in lists)
+
+
+def _all_entries(contents: Contents) -> tuple[str, ...]:
+    return tuple(sorted({entry for path, digest in contents for entry in _entries(path, digest)}))
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class UrlMatches:
         return {MATCHES.name: matches}
 
     def _hosts(self, hosts: pl.Series) -> np.ndarray:
-        listed = _host_set(self.lists)
+        listed = _host_set(_contents(self.lists))
         plain = hosts.str.strip_prefix("www.")
         matched = plain.is_in(listed)
         if self.parents:
@@ -133,11 +140,11 @@ class UrlMatches:
         plain = urls.str.to_lowercase()
         for character in self.ignored:
             plain = plain.str.replace_all(character, "", literal=True)
-        found = plain.str.extract_many(list(_all_entries(self.lists)), leftmost=True)
+        found = plain.str.extract_many(list(_all_entries(_contents(self.lists))), leftmost=True)
         return found.list.unique().list.len().to_numpy().astype(np.int32)
 
     def _words(self, urls: pl.Series) -> np.ndarray:
-        single, pattern = _word_patterns(self.lists)
+        single, pattern = _word_patterns(_contents(self.lists))
         plain = urls.str.to_lowercase()
         tokens = plain.str.extract_all(r"\w+")
         counts = (
@@ -156,14 +163,14 @@ class UrlMatches:
 
 
 @cache
-def _host_set(lists: tuple[WordList, ...]) -> pl.Series:
-    return pl.Series([entry.removeprefix("www.") for entry in _all_entries(lists)], dtype=pl.String).implode()
+def _host_set(contents: Contents) -> pl.Series:
+    return pl.Series([entry.removeprefix("www.") for entry in _all_entries(contents)], dtype=pl.String).implode()
 
 
 @cache
-def _word_patterns(lists: tuple[WordList, ...]) -> tuple[pl.Series, re.Pattern[str] | None]:
+def _word_patterns(contents: Contents) -> tuple[pl.Series, re.Pattern[str] | None]:
     """Entries that are one run of word characters, and one pattern for the others."""
-    entries = _all_entries(lists)
+    entries = _all_entries(contents)
     single = [e for e in entries if re.fullmatch(r"\w+", e)]
     others = sorted((e for e in entries if not re.fullmatch(r"\w+", e)), key=lambda e: (-len(e), e))
     pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, others))})\b") if others else None
@@ -173,9 +180,7 @@ def _word_patterns(lists: tuple[WordList, ...]) -> tuple[pl.Series, re.Pattern[s
 class _UrlRule(Rule):
     gate: ClassVar[bool] = True
     lists: Lists
-    max_matches: int = Field(
-        default=0, ge=0, description="more distinct matches than this remove the document"
-    )
+    max_matches: int = Field(default=0, ge=0, description="more distinct matches than this remove the document")
 
     def _measure(self) -> UrlMatches:
         raise NotImplementedError
@@ -215,7 +220,6 @@ class UrlSubstrings(_UrlRule):
 @register("url_words")
 class UrlWords(_UrlRule):
     """Removes documents whose URL, lower-cased, contains entries between word boundaries."""
-
 
     def _measure(self) -> UrlMatches:
         return UrlMatches(self.name, "word", self.lists)

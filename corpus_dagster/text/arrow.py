@@ -62,8 +62,7 @@ def string_array(offsets: Buffer, data: Buffer) -> pa.Array:
         raise ValueError(f"offsets have shape {offsets.shape}; expected (n + 1,) for n texts")
     if offsets[0] < 0 or offsets[-1] > len(data) or bool((offsets[1:] < offsets[:-1]).any()):
         raise ValueError(
-            f"offsets run from {offsets[0]} to {offsets[-1]} over {len(data)} bytes; "
-            "expected them to ascend within"
+            f"offsets run from {offsets[0]} to {offsets[-1]} over {len(data)} bytes; expected them to ascend within"
         )
     fits = int(offsets[-1]) <= _LARGEST_STRING_COLUMN
     stored = np.ascontiguousarray(offsets, np.int32 if fits else np.int64)

@@ -46,7 +46,6 @@ _NOT_NEGATIVE = (1 << 62) - 1
 """Masks an index, so that the compiler leaves out Python's rule for negative ones and uses vector instructions."""
 
 _NO_WORD = -1
-_NO_ROW = -1
 NO_LABEL = -1
 """Label index where there are fewer labels than asked for, or no features at all."""
 
@@ -62,11 +61,11 @@ _STRIDE = 4
 _PROBES = 16
 """Slots looked at for a word. Words made to collide are computed anew each time, as fastText does."""
 
-_FILTER_BYTES = 1 << 16
-"""Of the 500,000 bits, 8 % are set by the 42,765 n-grams of the language model."""
+_FILTER_BYTES = 1 << 18
+"""One bit for each of fastText's default of 2,000,000 buckets, so that nothing passes in vain."""
 
 _ROWS_AT_ONCE = 2048
-"""Row numbers gathered before they are added: more than the n-grams of any cached word (at most 66 * 30 + 1)."""
+"""Row numbers gathered before they are added: more than the n-grams of any cached word (at most 66 * 30)."""
 
 class _Settings(NamedTuple):
     word_ngrams: int
@@ -92,8 +91,8 @@ class _Lexicon(NamedTuple):
 class _Kept(NamedTuple):
     """Open-addressing table from hashes of n-grams to rows; `keys` are -1 where free.
 
-    Nearly all n-grams of a pruned model are missing. `filter` has a bit for each hash modulo its size, is small
-    enough to stay near the processor, and tells most of them at once.
+    Most n-grams of a pruned model are missing. `filter` has a bit for each hash, modulo its size, that tells most
+    of them without a search; of a model that is not pruned it is all ones.
     """
 
     keys: Buffer
@@ -214,7 +213,7 @@ class Model:
                 self._cache,
                 self._output,
                 np.empty(words, np.int32),
-                np.empty(longest + 2, np.uint8),
+                np.empty(longest + 3, np.uint8),
                 np.empty(self._dimensions, np.float32),
                 labels,
                 probabilities,
@@ -252,7 +251,8 @@ def _lexicon(words: Words) -> _Lexicon:
 def _kept_table(pruned: tuple[Buffer, Buffer] | None) -> _Kept:
     keys, rows = pruned if pruned is not None else (np.empty(0, np.int32), np.empty(0, np.int32))
     size = _table_size(len(keys))
-    kept = _Kept(np.full(size, _FREE, np.int32), np.empty(size, np.int32), np.zeros(_FILTER_BYTES, np.uint8))
+    bits = np.full(1, 0xFF, np.uint8) if pruned is None else np.zeros(_FILTER_BYTES, np.uint8)
+    kept = _Kept(np.full(size, _FREE, np.int32), np.zeros(size, np.int32), bits)
     _fill_kept(kept, keys, rows)
     return kept
 
@@ -376,19 +376,25 @@ def _fill_kept(kept, keys, rows):
 
 
 @njit(cache=True, nogil=True)
-def _ngram_row(settings, kept, bucket):
-    """The row of the n-grams of this hash, or _NO_ROW where they were pruned."""
+def _ngram_rows(settings, kept, gathered, first, last):
+    """Replace hashes `gathered[first:last]` of n-grams by their rows, without those that were pruned.
+
+    Returns the end of the rows.
+    """
     if not settings.pruned:
-        return settings.words + bucket
-    if not kept.filter[(bucket >> 3) & (_FILTER_BYTES - 1)] >> (bucket & 7) & 1:
-        return np.int64(_NO_ROW)
+        for i in range(first, last):
+            gathered[i] += settings.words
+        return last
     mask = len(kept.keys) - 1
-    slot = _mixed(bucket) & mask
-    while kept.keys[slot] != _FREE:
-        if kept.keys[slot] == bucket:
-            return settings.words + np.int64(kept.rows[slot])
-        slot = (slot + 1) & mask
-    return np.int64(_NO_ROW)
+    end = first
+    for i in range(first, last):
+        bucket = gathered[i]
+        slot = _mixed(bucket) & mask
+        while kept.keys[slot] != bucket and kept.keys[slot] != _FREE:
+            slot = (slot + 1) & mask
+        gathered[end] = settings.words + kept.rows[slot]
+        end += kept.keys[slot] == bucket
+    return end
 
 
 @njit(cache=True, nogil=True)
@@ -403,36 +409,43 @@ def _add_rows(rows, gathered, count, hidden):
 
 @njit(cache=True, nogil=True)
 def _gather_subwords(settings, kept, rows, word, length, gathered, pending, hidden):
-    """Gather the character n-grams of `word[:length]`, which has its brackets.
+    """Gather the character n-grams of `word[:length]`, which has its brackets and a zero behind them.
 
     Returns how many rows are now gathered, and how many were added to `hidden` meanwhile to make room.
     """
+    shortest, longest, buckets = settings.shortest, settings.longest, np.uint32(settings.buckets)
+    bits = kept.filter
+    bit_mask = len(bits) - 1
     added = 0
+    first = pending
     for start in range(length):
         if word[start] & 0xC0 == 0x80:
             continue
-        if pending + settings.longest > len(gathered):
+        if pending + longest >= len(gathered):
+            pending = _ngram_rows(settings, kept, gathered, first, pending)
             _add_rows(rows, gathered, pending, hidden)
             added += pending
-            pending = 0
+            first = pending = 0
         hash_ = _HASH_START
         end = start
-        for characters in range(1, settings.longest + 1):
+        for characters in range(1, longest + 1):
             if end == length:
                 break
-            hash_ = _extended(hash_, word[end])
+            hash_ = _extended(hash_, word[end & _NOT_NEGATIVE])
             end += 1
-            while end < length and word[end] & 0xC0 == 0x80:
-                hash_ = _extended(hash_, word[end])
+            byte = word[end & _NOT_NEGATIVE]
+            while byte & 0xC0 == 0x80:
+                hash_ = _extended(hash_, byte)
                 end += 1
+                byte = word[end & _NOT_NEGATIVE]
             # A bracket alone is no n-gram.
-            alone = characters == 1 and (start == 0 or end == length)
-            if characters >= settings.shortest and not alone:
-                row = _ngram_row(settings, kept, np.int64(np.uint64(hash_) % np.uint64(settings.buckets)))
-                if row != _NO_ROW:
-                    gathered[pending] = row
-                    pending += 1
-    return pending, added
+            if characters >= shortest and not (characters == 1 and (start == 0 or end == length)):
+                bucket = np.int64(hash_ % buckets)
+                # No branch: whether an n-gram was kept cannot be predicted, and a wrong guess costs more than all
+                # the rest here.
+                gathered[pending & _NOT_NEGATIVE] = bucket
+                pending += np.int64(bits[(bucket >> 3) & bit_mask] >> np.uint8(bucket & 7)) & 1
+    return _ngram_rows(settings, kept, gathered, first, pending), added
 
 
 @njit(cache=True, nogil=True)
@@ -550,7 +563,7 @@ def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidd
         if word_ngrams:
             hashes[words] = np.int32(hash_)
             words += 1
-        needed = 1 if free < 0 else 1 + (length + 2) * settings.longest
+        needed = 1 if free < 0 else 2 + (length + 2) * settings.longest
         if pending + needed > len(gathered):
             _add_rows(rows, gathered, pending, hidden)
             features += pending
@@ -560,7 +573,7 @@ def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidd
             gathered[pending] = number
             pending += 1
         if subwords:
-            word[0], word[1 + length] = ord("<"), ord(">")
+            word[0], word[1 + length], word[2 + length] = ord("<"), ord(">"), 0
             pending, added = _gather_subwords(
                 settings, kept, rows, word, length + 2, gathered, pending, hidden
             )
@@ -578,20 +591,20 @@ def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidd
         hashes[words] = np.int32(_hash(_END))
         words += 1
         buckets = np.uint64(settings.buckets)
+        before = pending
         for i in range(words):
             # Signed 32-bit numbers widened to 64 bits, as in fastText.
             ngram = np.uint64(np.int64(hashes[i]))
             for j in range(i + 1, min(i + settings.word_ngrams, words)):
                 ngram = ngram * _WORD_NGRAM_FACTOR + np.uint64(np.int64(hashes[j]))
-                row = _ngram_row(settings, kept, np.int64(ngram % buckets))
-                if row == _NO_ROW:
-                    continue
                 if pending == len(gathered):
+                    pending = _ngram_rows(settings, kept, gathered, before, pending)
                     _add_rows(rows, gathered, pending, hidden)
                     features += pending
-                    pending = 0
-                gathered[pending] = row
+                    before = pending = 0
+                gathered[pending] = np.int64(ngram % buckets)
                 pending += 1
+        pending = _ngram_rows(settings, kept, gathered, before, pending)
     _add_rows(rows, gathered, pending, hidden)
     return features + pending
 

@@ -219,9 +219,7 @@ def append_labelled(starts, ends, labels, first, count, start, end, label):
 
 
 @njit(cache=True, nogil=True)
-def _compose(
-    offsets1, starts1, ends1, labels1, offsets2, starts2, ends2, labels2, offsets, starts, ends, labels
-):
+def _compose(offsets1, starts1, ends1, labels1, offsets2, starts2, ends2, labels2, offsets, starts, ends, labels):
     count = 0
     for document in range(len(offsets1) - 1):
         first = count
@@ -247,9 +245,7 @@ def _compose(
                 )
                 cursor = piece
         while hole < last_hole:
-            count = append_labelled(
-                starts, ends, labels, first, count, starts1[hole], ends1[hole], labels1[hole]
-            )
+            count = append_labelled(starts, ends, labels, first, count, starts1[hole], ends1[hole], labels1[hole])
             hole += 1
         offsets[document + 1] = count
 

@@ -146,9 +146,7 @@ def _transitions() -> Buffer:
         for kind in range(_START):
             table[state, kind] = kind << _ACTION_BITS | _BREAK  # WB1, WB3a, WB3b, WB999
 
-    def rule(
-        left: tuple[int, ...], right: tuple[int, ...], action: int = _JOIN, to: int | None = None
-    ) -> None:
+    def rule(left: tuple[int, ...], right: tuple[int, ...], action: int = _JOIN, to: int | None = None) -> None:
         for state in left:
             for kind in right:
                 table[state, kind] = (kind if to is None else to) << _ACTION_BITS | action

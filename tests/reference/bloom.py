@@ -11,9 +11,7 @@ from corpus_dagster.dedup.bloom import BloomSettings
 from corpus_dagster.text.words import segments
 
 # White_Space, PropList-15.0.0.txt; `str.isspace` also takes U+001C to U+001F.
-WHITE_SPACE = set("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {
-    chr(c) for c in range(0x2000, 0x200B)
-}
+WHITE_SPACE = set("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {chr(c) for c in range(0x2000, 0x200B)}
 
 
 @dataclass
@@ -55,7 +53,5 @@ def annotate(texts: list[str], known: set[tuple[str, ...]], settings: BloomSetti
             else:
                 known.update(ngrams)
             position = end
-        decisions.append(
-            Decision(total, contained, bool(total) and contained / total > settings.threshold, rows)
-        )
+        decisions.append(Decision(total, contained, bool(total) and contained / total > settings.threshold, rows))
     return decisions

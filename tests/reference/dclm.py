@@ -62,9 +62,7 @@ def repetition(text: str) -> dict[str, float]:
         copies = Counter(segments)
         repeated = [segment for segment in segments if copies[segment] > 1]
         out[f"duplicate_{name}s"] = len(repeated) / len(segments) if segments else 1.0
-        out[f"duplicate_{name}_chars"] = (
-            sum(map(len, repeated)) / sum(map(len, segments)) if segments else 1.0
-        )
+        out[f"duplicate_{name}_chars"] = sum(map(len, repeated)) / sum(map(len, segments)) if segments else 1.0
     words = uax29_words(text)
     total = sum(map(len, words))
     for n in range(2, 11):

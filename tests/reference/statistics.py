@@ -131,9 +131,7 @@ def statistics(recipe: str, crawl: str, rows: pl.DataFrame) -> dict[str, pa.Tabl
     }
     return {
         name: STATISTICS[name].conform(
-            frame.with_columns(owner)
-            .select(STATISTICS[name].names)
-            .to_arrow(compat_level=pl.CompatLevel.oldest())
+            frame.with_columns(owner).select(STATISTICS[name].names).to_arrow(compat_level=pl.CompatLevel.oldest())
         )
         for name, frame in tables.items()
     }

@@ -120,9 +120,7 @@ web_text = st.lists(_pieces, max_size=60).map("".join)
 """Text with the things rules look for, blank lines and odd spaces."""
 
 repetitive_text = st.builds(
-    lambda words, order, joins: "".join(
-        words[i % len(words)] + j for i, j in zip(order, joins, strict=False)
-    ),
+    lambda words, order, joins: "".join(words[i % len(words)] + j for i, j in zip(order, joins, strict=False)),
     st.lists(
         st.one_of(st.sampled_from(["a", "b", "cc", "\u00e9", "don't", "\u65e5"]), mixed_text),
         min_size=1,
