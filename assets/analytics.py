@@ -40,9 +40,7 @@ class AnalyticsConfig(dg.Config):
         description="UAX-29 tokens to sample in all; by default those the recipe has kept",
     )
     temperature: float | None = Field(default=None, gt=0, description="temperature of scheme `temperature`")
-    epoch_cap: float | None = Field(
-        default=None, gt=0, description="most epochs of a cell in scheme `unimax`"
-    )
+    epoch_cap: float | None = Field(default=None, gt=0, description="most epochs of a cell in scheme `unimax`")
     bytes_per_token: float | None = Field(
         default=None, gt=0, description="assumed bytes of text per token of a language model"
     )

@@ -27,11 +27,14 @@ SENSOR_SECONDS = 3600
 """Crawls appear monthly and run for hours: looking once an hour loses nothing."""
 
 ATTEMPTS = 2
-"""Runs of a crawl that automation starts before it leaves the crawl to a person: what failed twice would fail every hour,
-and keep its place from the crawls that would not."""
+"""Runs of a crawl that automation starts before it leaves the crawl to a person: what failed twice would fail every
+hour, and keep its place from the crawls that would not."""
 
 REQUESTED = {"corpus/requested_by": "automation"}
 """Tag of the runs requested here."""
+
+PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start")
+"""Where a run names its crawl. Runs of a backfill of assets name a range instead, here always of one crawl."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -47,18 +50,12 @@ def build_automation(
     job_name: str, recipes: Sequence[Recipe], crawls: Sequence[str]
 ) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
     """The schedule and the sensor for a job over all recipes."""
-    fit_crawls = {
-        crawl
-        for recipe in recipes
-        if recipe.quality.model.fit
-        for crawl in recipe.quality.model.fit.crawls
-        if crawl in crawls
-    }
+    fit_crawls = {crawl for recipe in recipes for crawl in recipe.fit_crawls}
 
     def partitions(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Counter[str]:
         """Crawls of runs, whatever job or backfill they belong to."""
-        found = (run.tags.get("dagster/partition", "") for run in instance.get_runs(runs))
-        return Counter(crawl for crawl in found if crawl in crawls)
+        found = [{run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags} for run in instance.get_runs(runs)]
+        return Counter(crawl for partition in found for crawl in partition if crawl in crawls)
 
     def next_crawls(instance: dg.DagsterInstance) -> list[str] | dg.SkipReason:
         # Statistics are the end of a branch: a crawl that was interrupted after its corpus is not done.
@@ -93,7 +90,7 @@ def build_automation(
         job_name=job_name,
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Keeps {MOST_AT_ONCE} crawls under way until none is missing; leaves one alone that failed {ATTEMPTS} times.",
+        description=f"Keeps {MOST_AT_ONCE} crawls under way until none is missing, each tried at most {ATTEMPTS} times",
     )
     def missing_crawls(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         found = next_crawls(context.instance)

@@ -1,16 +1,21 @@
 """What all assets share: partitions, policies, and how the outcome of a stage becomes metadata and checks."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from corpus_dagster import checks, plots
 from corpus_dagster.checks import Verdict
-from corpus_dagster.lake import Dataset, Lake
+from corpus_dagster.lake import Dataset, Lake, LakeError
+from corpus_dagster.recipes.model import Recipe, RecipeError
 from corpus_dagster.schemas import TableSchema
 from corpus_dagster.stages.context import StageContext
 from corpus_dagster.stages.run import StageOutcome
+from corpus_dagster.stored import require_made_from
 from resources import LakeResource, PoolResource
 
 BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
@@ -19,9 +24,6 @@ BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 OWNERS = ["team:data"]
 POOL = "cpu"
 """Concurrency pool of all shard-parallel assets; limit it in dagster.yaml to the runs a machine can hold."""
-
-RETRY = dg.RetryPolicy(max_retries=1, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""For assets that read the network. Shards are retried inside the stage; this covers a lost machine's worth of them."""
 
 SHARED_GROUP = "common_crawl"
 
@@ -77,8 +79,8 @@ def materialized(
         "dagster/column_schema": column_schema(tables["data"]),
         "dagster/uri": dataset.uri,
     }
+    gone = sum((removed or {}).values())
     if kept is not None:
-        gone = sum((removed or {}).values())
         metadata |= {"kept": kept, "removed": gone, "keep_rate": round(kept / max(kept + gone, 1), 6)}
     if removed:
         rows = sorted(removed.items(), key=lambda item: (-item[1], item[0]))
@@ -88,7 +90,9 @@ def materialized(
         metadata["removal_reasons"] = dg.MetadataValue.md(_reason_table(rows))
     metadata |= extra or {}
     if worked:
-        metadata |= {"seconds": round(outcome.seconds, 3), "peak_memory_bytes": outcome.peak_rss}
+        metadata["seconds"] = round(outcome.seconds, 3)
+        if outcome.peak_rss:
+            metadata["peak_memory_bytes"] = outcome.peak_rss
         if kept is not None:
             metadata["documents_per_second"] = round((kept + gone) / outcome.seconds, 1)
     metadata |= {
@@ -139,10 +143,61 @@ def _reason_table(rows: Sequence[tuple[str, int]]) -> str:
     return "\n".join(lines)
 
 
+COMPARED_CRAWLS = 5
+"""Other crawls whose keep rates are looked at, the last ones by name: a median needs no more, and a real crawl's
+manifest has tens of MB."""
+
+
 def others(lake: Lake, dataset: Dataset) -> list[Dataset]:
-    """The same dataset of the other crawls of the lake."""
-    crawls = (crawl for crawl in lake.crawls(dataset.name) if crawl != dataset.crawl)
-    return [found for crawl in crawls if (found := lake.current(dataset.name, crawl)) is not None]
+    """The same dataset of a few other crawls of the lake; one that cannot be read is passed over, as this is for a
+    warning only."""
+    found: list[Dataset] = []
+    for crawl in lake.crawls(dataset.name)[-COMPARED_CRAWLS - 1 :]:
+        if crawl != dataset.crawl:
+            with contextlib.suppress(LakeError):
+                found.append(lake.require(dataset.name, crawl))
+    return found[-COMPARED_CRAWLS:]
+
+
+def upstream(lake: Lake, name: str, dataset: Dataset) -> Dataset:
+    """The input of that name that a dataset was made from, for checks against what really came in.
+
+    Raises:
+        LakeError: the input has been made anew meanwhile.
+    """
+    source = lake.require(name, dataset.crawl)
+    require_made_from(dataset, source)
+    return source
+
+
+def removed_terms(removed: Mapping[str, int]) -> dict[str, int]:
+    """Removed documents by reason, as terms of a conservation check."""
+    return {f"removed by {reason}": count for reason, count in removed.items()}
+
+
+def stage_version(code_version: str, configuration: object) -> str:
+    """Code version of an asset: that of its stage, and a digest of the part of the recipe that the stage reads, so that
+    Dagster marks as stale what a change of the recipe concerns and nothing else."""
+    canonical = json.dumps(configuration, sort_keys=True, default=str)
+    return f"{code_version}.{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+
+
+def tuned(recipe: Recipe, override: Mapping[str, Any], roots: Collection[str]) -> Recipe:
+    """The recipe with the values that run config replaces, of which this asset reads those below `roots`.
+
+    Raises:
+        dagster.Failure: a value belongs to another asset, is unknown, or is not allowed; never retried.
+    """
+    foreign = [path for path in override if not any(path.startswith(f"{root}.") for root in roots)]
+    if foreign:
+        raise dg.Failure(
+            f"run config overrides {', '.join(foreign)}, which this asset does not read; it reads {', '.join(roots)}",
+            allow_retries=False,
+        )
+    try:
+        return recipe.override(override)
+    except RecipeError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def keep_rates(dataset: Dataset, compared: Sequence[Dataset]) -> Verdict:

@@ -3,7 +3,20 @@
 import dagster as dg
 
 from assets import duplicates, filtered, quality
-from assets.common import BACKFILL, OWNERS, POOL, check_specs, keep_rates, materialized, others, stage_context
+from assets.common import (
+    BACKFILL,
+    OWNERS,
+    POOL,
+    check_specs,
+    keep_rates,
+    materialized,
+    others,
+    removed_terms,
+    stage_context,
+    stage_version,
+    tuned,
+    upstream,
+)
 from assets.filtered import RecipeConfig
 from corpus_dagster import checks
 from corpus_dagster.recipes.model import Recipe
@@ -28,7 +41,7 @@ def build_curated(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsD
         owners=OWNERS,
         pool=POOL,
         backfill_policy=BACKFILL,
-        code_version=f"{curated.CODE_VERSION}.{recipe.digest()[:8]}",
+        code_version=stage_version(curated.CODE_VERSION, recipe.quality.keep.model_dump()),
         check_specs=check_specs(key(recipe), ["conservation", "schema", "unique_ids", "keep_rate"]),
     )
     def corpus(
@@ -36,7 +49,8 @@ def build_curated(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsD
     ) -> dg.MaterializeResult:
         """The corpus: duplicated paragraphs and documents gone, quality decided, one weight per document."""
         stage = stage_context(context, lake, pool)
-        outcome = curated.run(stage, recipe.override(config.override), context.partition_key)
+        outcome = curated.run(stage, tuned(recipe, config.override, ["quality.keep"]), context.partition_key)
+        came_in = upstream(stage.lake, f"{recipe.name}/duplicates", outcome.dataset).totals["kept"]["documents"]
         totals = outcome.dataset.totals
         removed = {reason: counts["documents"] for reason, counts in totals["removed"].items()}
         return materialized(
@@ -44,7 +58,7 @@ def build_curated(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsD
             curated.TABLES,
             verdicts=[
                 checks.conservation(
-                    {"documents": totals["in"]["documents"], "kept": outcome.dataset.rows(), **removed},
+                    {"documents": came_in, "kept": outcome.dataset.rows(), **removed_terms(removed)},
                     total="documents",
                 ),
                 checks.schema(outcome.dataset, curated.TABLES),

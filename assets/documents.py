@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets import warc_files
-from assets.common import BACKFILL, OWNERS, POOL, RETRY, SHARED_GROUP, check_specs, materialized, stage_context
+from assets.common import BACKFILL, OWNERS, POOL, SHARED_GROUP, check_specs, materialized, stage_context
 from corpus_dagster import checks
 from corpus_dagster.stages import documents
 from resources import LakeResource, PoolResource, SourceResource
@@ -23,7 +23,6 @@ def build_documents(crawls: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=OWNERS,
         pool=POOL,
         backfill_policy=BACKFILL,
-        retry_policy=RETRY,
         code_version=documents.CODE_VERSION,
         check_specs=check_specs(KEY, ["conservation", "schema", "unique_ids"]),
     )

@@ -3,7 +3,20 @@
 import dagster as dg
 
 from assets import filtered
-from assets.common import BACKFILL, OWNERS, POOL, check_specs, keep_rates, materialized, others, stage_context
+from assets.common import (
+    BACKFILL,
+    OWNERS,
+    POOL,
+    check_specs,
+    keep_rates,
+    materialized,
+    others,
+    removed_terms,
+    stage_context,
+    stage_version,
+    tuned,
+    upstream,
+)
 from assets.filtered import RecipeConfig
 from corpus_dagster import checks
 from corpus_dagster.recipes.model import Recipe
@@ -28,34 +41,37 @@ def build_duplicates(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.Asse
         owners=OWNERS,
         pool=POOL,
         backfill_policy=BACKFILL,
-        code_version=f"{duplicates.CODE_VERSION}.{recipe.digest()[:8]}",
+        code_version=stage_version(duplicates.CODE_VERSION, recipe.duplicates.model_dump()),
         check_specs=check_specs(key(recipe), ["conservation", "schema", "unique_ids", "keep_rate"]),
     )
     def duplicate_marks(
         context: dg.AssetExecutionContext, config: RecipeConfig, lake: LakeResource, pool: PoolResource
     ) -> dg.MaterializeResult:
-        """Bloom-filter verdicts on paragraphs and documents, row by row of `filtered`, with the spans of the paragraphs."""
+        """Bloom-filter verdicts on paragraphs and documents, row by row of `filtered`, with spans of the paragraphs."""
         stage = stage_context(context, lake, pool)
-        tuned = recipe.override(config.override)
-        outcome = duplicates.run(stage, tuned, context.partition_key)
+        chosen = tuned(recipe, config.override, ["duplicates"])
+        outcome = duplicates.run(stage, chosen, context.partition_key)
+        came_in = upstream(stage.lake, f"{recipe.name}/filtered", outcome.dataset).rows()
         totals = outcome.dataset.totals
+        kept = totals["kept"]["documents"]
         removed = {reason: counts["documents"] for reason, counts in totals["removed"].items()}
         return materialized(
             outcome,
             duplicates.TABLES,
             verdicts=[
                 checks.conservation(
-                    {"rows": outcome.dataset.rows(), "kept": totals["kept"]["documents"], **removed}, total="rows"
+                    {"documents": came_in, "kept": kept, **removed_terms(removed)},
+                    total="documents",
                 ),
                 checks.schema(outcome.dataset, duplicates.TABLES),
                 checks.unique_ids(outcome.dataset),
                 keep_rates(outcome.dataset, others(stage.lake, outcome.dataset)),
             ],
-            kept=totals["kept"]["documents"],
+            kept=kept,
             removed=removed,
             extra={
                 "duplicate_spans": outcome.dataset.rows("spans"),
-                **duplicates.false_positive_rates(totals, tuned.duplicates),
+                **duplicates.false_positive_rates(totals, chosen.duplicates),
             },
         )
 

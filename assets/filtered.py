@@ -6,7 +6,20 @@ import dagster as dg
 from pydantic import Field
 
 from assets import documents
-from assets.common import BACKFILL, OWNERS, POOL, check_specs, keep_rates, materialized, others, stage_context
+from assets.common import (
+    BACKFILL,
+    OWNERS,
+    POOL,
+    check_specs,
+    keep_rates,
+    materialized,
+    others,
+    removed_terms,
+    stage_context,
+    stage_version,
+    tuned,
+    upstream,
+)
 from corpus_dagster import checks
 from corpus_dagster.language import MODEL_NAME
 from corpus_dagster.recipes.model import Recipe
@@ -20,7 +33,7 @@ class RecipeConfig(dg.Config):
 
     override: dict[str, Any] = Field(
         default={},
-        description='for example {"word_count.min": 30, "repetition.limits.top_2_gram": 0.25, "quality.keep.share": 0.2}',
+        description='such as {"word_count.min": 30} here, {"quality.keep.share": 0.2} on `curated`',
     )
 
 
@@ -41,7 +54,7 @@ def build_filtered(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.Assets
         owners=OWNERS,
         pool=POOL,
         backfill_policy=BACKFILL,
-        code_version=f"{filtered.CODE_VERSION}.{recipe.digest()[:8]}",
+        code_version=stage_version(filtered.CODE_VERSION, recipe.filter_config()),
         check_specs=check_specs(key(recipe), ["conservation", "schema", "unique_ids", "keep_rate"]),
     )
     def filtered_documents(
@@ -52,16 +65,17 @@ def build_filtered(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.Assets
         Beside them: the signals and the verdict of every document, and the byte spans of the edits.
         """
         stage = stage_context(context, lake, pool)
-        tuned = recipe.override(config.override)
-        outcome = filtered.run(stage, tuned, context.partition_key)
-        totals, tables = outcome.dataset.totals, filtered.tables(tuned)
+        chosen = tuned(recipe, config.override, [step.name for step in recipe.filter])
+        outcome = filtered.run(stage, chosen, context.partition_key)
+        totals, tables = outcome.dataset.totals, filtered.tables(chosen)
+        came_in = upstream(stage.lake, "documents", outcome.dataset).rows()
         removed = {reason: counts["documents"] for reason, counts in totals["removed"].items()}
         return materialized(
             outcome,
             tables,
             verdicts=[
                 checks.conservation(
-                    {"documents": totals["in"]["documents"], "kept": outcome.dataset.rows(), **removed},
+                    {"documents": came_in, "kept": outcome.dataset.rows(), **removed_terms(removed)},
                     total="documents",
                 ),
                 checks.schema(outcome.dataset, tables),

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets import duplicates, filtered, quality_model
-from assets.common import BACKFILL, OWNERS, POOL, check_specs, materialized, stage_context
+from assets.common import BACKFILL, OWNERS, POOL, check_specs, materialized, stage_context, stage_version, upstream
 from corpus_dagster import checks
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.stages import quality
@@ -27,18 +27,24 @@ def build_quality(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsD
         owners=OWNERS,
         pool=POOL,
         backfill_policy=BACKFILL,
-        code_version=f"{quality.CODE_VERSION}.{recipe.digest()[:8]}",
-        check_specs=check_specs(key(recipe), ["schema", "unique_ids"]),
+        code_version=stage_version(quality.CODE_VERSION, recipe.quality.model.positive_label),
+        check_specs=check_specs(key(recipe), ["conservation", "schema", "unique_ids"]),
     )
     def quality_scores(
         context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
     ) -> dg.MaterializeResult:
         """Scores, row by row of `filtered`, of the text without duplicated paragraphs. Nothing is decided here."""
-        outcome = quality.run(stage_context(context, lake, pool), recipe, context.partition_key)
+        stage = stage_context(context, lake, pool)
+        outcome = quality.run(stage, recipe, context.partition_key)
+        came_in = upstream(stage.lake, f"{recipe.name}/filtered", outcome.dataset).rows()
         return materialized(
             outcome,
             quality.TABLES,
-            verdicts=[checks.schema(outcome.dataset, quality.TABLES), checks.unique_ids(outcome.dataset)],
+            verdicts=[
+                checks.conservation({"documents": came_in, "rows": outcome.dataset.rows()}, total="documents"),
+                checks.schema(outcome.dataset, quality.TABLES),
+                checks.unique_ids(outcome.dataset),
+            ],
             extra={
                 "scored": outcome.dataset.totals["scored"],
                 "models": dg.MetadataValue.json(outcome.dataset.manifest["identity"]["models"]),

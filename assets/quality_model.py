@@ -1,13 +1,20 @@
 """`<recipe>/quality_model`: the quality classifier. Not partitioned: it is fitted on the crawls its recipe names."""
 
 import dagster as dg
+from pydantic import Field
 
 from assets import duplicates, filtered
-from assets.common import OWNERS, check_specs, materialized, stage_context
+from assets.common import OWNERS, check_specs, materialized, stage_context, stage_version
 from corpus_dagster import checks
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.stages import quality_model
 from resources import LakeResource, PoolResource
+
+
+class FitConfig(dg.Config):
+    """Whether to keep a model that fits the recipe."""
+
+    refit: bool = Field(default=False, description="train again on the crawls as they are now")
 
 
 def key(recipe: Recipe) -> dg.AssetKey:
@@ -31,15 +38,15 @@ def build_quality_model(recipe: Recipe, crawls: dg.StaticPartitionsDefinition) -
         group_name=recipe.name,
         kinds={"fasttext"},
         owners=OWNERS,
-        code_version=f"{quality_model.CODE_VERSION}.{recipe.digest()[:8]}",
+        code_version=stage_version(quality_model.CODE_VERSION, recipe.quality.model.model_dump()),
         check_specs=check_specs(key(recipe), ["schema"]),
     )
     def quality_classifier(
-        context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
+        context: dg.AssetExecutionContext, config: FitConfig, lake: LakeResource, pool: PoolResource
     ) -> dg.MaterializeResult:
         """The fastText classifier that scores documents: the file the recipe names, or one trained on the crawls and
-        positives it names. A run that finds the same inputs keeps the model there is; nothing refits it silently."""
-        outcome = quality_model.run(stage_context(context, lake, pool), recipe)
+        positives it names. A model fitted as the recipe says is kept; only `refit` trains it again."""
+        outcome = quality_model.run(stage_context(context, lake, pool), recipe, refit=config.refit)
         facts = outcome.dataset.read(0)
         return materialized(
             outcome,

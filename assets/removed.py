@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets import curated, documents, duplicates, filtered, quality
-from assets.common import BACKFILL, OWNERS, POOL, check_specs, materialized, stage_context
+from assets.common import BACKFILL, OWNERS, POOL, check_specs, materialized, removed_terms, stage_context, upstream
 from corpus_dagster import checks
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.stages import removed
@@ -27,21 +27,24 @@ def build_removed(recipe: Recipe, crawls: dg.PartitionsDefinition) -> dg.AssetsD
         owners=OWNERS,
         pool=POOL,
         backfill_policy=BACKFILL,
-        code_version=f"{removed.CODE_VERSION}.{recipe.digest()[:8]}",
+        code_version=removed.CODE_VERSION,
         check_specs=check_specs(key(recipe), ["conservation", "schema"]),
     )
     def removed_items(
         context: dg.AssetExecutionContext, lake: LakeResource, pool: PoolResource
     ) -> dg.MaterializeResult:
         """What the recipe took out of the crawl, and why: nothing disappears silently."""
-        outcome = removed.run(stage_context(context, lake, pool), recipe, context.partition_key)
+        stage = stage_context(context, lake, pool)
+        outcome = removed.run(stage, recipe, context.partition_key)
+        came_in = upstream(stage.lake, "documents", outcome.dataset).rows()
+        kept = upstream(stage.lake, f"{recipe.name}/curated", outcome.dataset).rows()
         totals = outcome.dataset.totals
         reasons = removed.document_reasons(totals)
         return materialized(
             outcome,
             removed.TABLES,
             verdicts=[
-                checks.conservation({"documents": totals["in"], "kept": totals["kept"], **reasons}, total="documents"),
+                checks.conservation({"documents": came_in, "kept": kept, **removed_terms(reasons)}, total="documents"),
                 checks.schema(outcome.dataset, removed.TABLES),
             ],
             kept=totals["kept"],

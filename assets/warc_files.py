@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from assets.common import BACKFILL, OWNERS, RETRY, SHARED_GROUP, check_specs, materialized, stage_context
+from assets.common import BACKFILL, OWNERS, SHARED_GROUP, check_specs, materialized, stage_context
 from corpus_dagster import checks
 from corpus_dagster.stages import warc_files
 from resources import LakeResource, PoolResource, SourceResource
@@ -21,12 +21,12 @@ class WarcFilesConfig(dg.Config):
 
 def build_warc_files(crawls: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The asset, and the outside source that lineage starts from."""
+    # Without partitions: nobody materialises it here, and each crawl would be shown as missing for ever.
     source = dg.AssetSpec(
         SOURCE,
         description="The crawls of Common Crawl, or of the source named by CORPUS_SOURCE.",
         group_name=SHARED_GROUP,
         kinds={"warc"},
-        partitions_def=crawls,
     )
 
     @dg.asset(
@@ -37,7 +37,6 @@ def build_warc_files(crawls: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         kinds={"parquet"},
         owners=OWNERS,
         backfill_policy=BACKFILL,
-        retry_policy=RETRY,
         code_version=warc_files.CODE_VERSION,
         check_specs=check_specs(KEY, ["schema"]),
     )
@@ -56,8 +55,6 @@ def build_warc_files(crawls: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             share=config.share_of_files,
             max_files=config.max_files or None,
         )
-        return materialized(
-            outcome, warc_files.TABLES, verdicts=[checks.schema(outcome.dataset, warc_files.TABLES)]
-        )
+        return materialized(outcome, warc_files.TABLES, verdicts=[checks.schema(outcome.dataset, warc_files.TABLES)])
 
     return [source, warc_file_list]

@@ -23,13 +23,17 @@ page cut inside a character, or with a stray byte from a template, stays below i
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
 
-_META = re.compile(rb"<meta\s[^>]{0,1024}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:\-]{1,40})", re.IGNORECASE)
+# A quote and the space after it are one choice: two runs of space side by side would be tried in every division.
+_META = re.compile(rb"<meta\s[^>]{0,1024}?charset\s*=\s*(?:[\"']\s*)?([A-Za-z0-9_.:\-]{1,40})", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml[^>]{0,256}?encoding\s*=\s*[\"']([A-Za-z0-9_.:\-]{1,40})")
 
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs"}
 """Python codecs that cover what browsers decode under a label; the codecs of the same name are narrower."""
 
 _MISSING = {"x-mac-cyrillic": "mac-cyrillic", "iso8859-11": "cp874"}
+
+_DETECTED = {"cp949": "cp949", "mac-cyrillic": "mac-cyrillic"}
+"""Names that the detector gives and that are no labels of browsers, so that `codec_for` does not know them."""
 
 _SINGLE_BYTE = re.compile(r"cp12|cp874|iso8859|koi8|mac|cp866")
 
@@ -117,7 +121,8 @@ def _declared_multibyte(body: bytes, declared: str, source: str) -> DecodedText:
 
 
 def _detected(body: bytes) -> DecodedText:
-    codec = codec_for(detect_encoding(body) or "utf-8") or "utf-8"
+    found = detect_encoding(body, html5_compatible=False) or "utf-8"
+    codec = _DETECTED.get(found) or codec_for(found) or "utf-8"
     text, _ = _decode_lossy(body, codec)
     return _finish(text, codec, "detected", False)
 
@@ -126,8 +131,18 @@ def _decode_lossy(body: bytes, codec: str) -> tuple[str, int]:
     try:
         return body.decode(codec), 0
     except UnicodeDecodeError:
-        text = body.decode(codec, "replace")
+        if _SINGLE_BYTE.match(codec):
+            # The codec would call its error handler for each byte: seconds for a body of bytes that it lacks.
+            text, _ = codecs.charmap_decode(body, "strict", _characters(codec))
+        else:
+            text = body.decode(codec, "replace")
         return text, text.count("\ufffd")
+
+
+@lru_cache(maxsize=64)
+def _characters(codec: str) -> str:
+    """The characters of the 256 bytes of a single-byte codec, U+FFFD for those that it lacks."""
+    return bytes(range(256)).decode(codec, "replace")
 
 
 def _non_ascii(body: bytes) -> int:

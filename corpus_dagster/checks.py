@@ -15,7 +15,7 @@ from corpus_dagster.lake import Dataset
 from corpus_dagster.schemas import TableSchema
 
 DRIFT_FACTOR = 1.5
-"""A keep rate this many times above or below the median of other crawls deserves a look: crawls differ by a few percent."""
+"""A keep rate this many times above or below the median of other crawls deserves a look: crawls differ by percents."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from corpus_dagster.recipes.model import Recipe, RecipeError
 from corpus_dagster.settings import Settings, SettingsError
 
 
-
 class UsageError(ValueError):
     """Arguments or files given to a command cannot be used."""
 
@@ -107,8 +106,8 @@ def _explain(options: argparse.Namespace, settings: Settings) -> int:
     if not found:
         where = ", ".join(crawls) or f"the lake {settings.lake}, which holds no filtered crawl"
         print(
-            f"no document with this URL or record id in {where}. Records that are not pages are counted by reason in the "
-            "metadata of `documents`",
+            f"no document with this URL or record id in {where}. Records that are not pages are counted by reason in "
+            "the metadata of `documents`",
             file=sys.stderr,
         )
     return 0 if found else 1

@@ -50,18 +50,22 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     names = [crawl.id for crawl in catalog.for_source(settings.source, settings.catalogue)]
     crawls = dg.StaticPartitionsDefinition(names)
     recipes = list(model.available(settings.recipes).values())
-    branches = [asset for recipe in recipes for asset in build_recipe_assets(recipe, crawls)]
-    curation = [*warc_files.build_warc_files(crawls), documents.build_documents(crawls), *branches]
-    schedules, sensors = build_automation(JOB, recipes, names)
+    # A recipe whose classifier is fitted on crawls that the source does not have can be filtered with, but not run to
+    # its end: the job and automation leave it out.
+    runnable = [recipe for recipe in recipes if set(recipe.fit_crawls) <= set(names)]
+    branches = {recipe.name: build_recipe_assets(recipe, crawls) for recipe in recipes}
+    shared = [*warc_files.build_warc_files(crawls), documents.build_documents(crawls)]
+    selected = [*shared, *(asset for recipe in runnable for asset in branches[recipe.name])]
+    schedules, sensors = build_automation(JOB, runnable, names)
     corpus = dg.Definitions(
-        assets=curation,
+        assets=[*shared, *(asset for branch in branches.values() for asset in branch)],
         jobs=[
             dg.define_asset_job(
                 JOB,
                 selection=dg.AssetSelection.assets(
-                    *(asset.key for asset in curation if isinstance(asset, dg.AssetsDefinition))
+                    *(asset.key for asset in selected if isinstance(asset, dg.AssetsDefinition))
                 ),
-                description="One crawl through every recipe.",
+                description="One crawl through every recipe that can be run to its end on this source.",
             )
         ],
         schedules=schedules,

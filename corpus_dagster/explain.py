@@ -148,9 +148,7 @@ def _cluster(documents: Dataset, copies: Dataset | None, mark: dict[str, Any] | 
     """URLs of the crawl's filtered documents whose text is the same, byte for byte, in the order of the crawl."""
     if copies is None or mark is None:
         return ()
-    same = (
-        copies.scan().filter(pl.col("text_hash") == mark["text_hash"]).select("doc_id").collect(engine="streaming")
-    )
+    same = copies.scan().filter(pl.col("text_hash") == mark["text_hash"]).select("doc_id").collect(engine="streaming")
     return tuple(
         documents.read(doc_id >> ROW_BITS, columns=["url"]).column("url")[doc_id & ROW_MASK].as_py()
         for doc_id in sorted(same["doc_id"].to_list())
@@ -170,8 +168,16 @@ def _pieces(
     return [piece for piece in pieces if piece[0]]
 
 
+UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Control characters of a page, shown instead of sent: they could write to the terminal's title or worse."""
+
+
 def render(story: Story) -> str:
     """The story for a terminal."""
+    return _lines(story).translate(UNPRINTABLE)
+
+
+def _lines(story: Story) -> str:
     document = story.document
     when = document["date"].isoformat() if document["date"] else "unknown"
     lines = [

@@ -1,4 +1,4 @@
-"""The survival funnel as text: for the terminal, and as Markdown for asset pages. Rows are those of `schemas.FUNNEL`."""
+"""The survival funnel as text: for the terminal, and as Markdown for asset pages. Rows are of `schemas.FUNNEL`."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ Counts = dict[str, dict[str, int]]
 def counts(steps: Sequence[Step]) -> Counts:
     """The numbers of a funnel that a later one can be compared with."""
     return {
-        f"{step['stage']}: {step['rule']}": {
-            name: step[f"{name}_out"] for name in ("documents", "words", "bytes")
-        }
+        f"{step['stage']}: {step['rule']}": {name: step[f"{name}_out"] for name in ("documents", "words", "bytes")}
         for step in steps
     }
 

@@ -12,7 +12,7 @@ INLINE_CHARACTERS = 1000
 ROWS = 9
 """Bars that fit in so many characters, with labels of 24 characters and values of 9 digits."""
 
-WIDTH, ROW = 560, 20
+WIDTH, ROW = 480, 20
 FILL, GROUND = "#ccf", "#fff"
 """A colour that black text can stand on; a ground of its own, because the page may be dark."""
 

@@ -64,7 +64,7 @@ class TableSchema:
                     values = values.cast(column.type)
                 except pa.ArrowInvalid as error:
                     raise SchemaError(
-                        f"table {self.name!r}, column {column.name!r}: {values.type} does not fit {column.type}: {error}"
+                        f"{self.name!r}, column {column.name!r}: {values.type} does not fit {column.type}, {error}"
                     ) from error
             if not column.nullable and values.null_count:
                 raise SchemaError(

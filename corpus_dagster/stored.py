@@ -26,8 +26,8 @@ def recipe_as_run(recipe: Recipe, filtered: Dataset) -> Recipe:
 
 
 def made_from(dataset: Dataset | None, *sources: Dataset | None) -> Dataset | None:
-    """The dataset, if it was made from these inputs as they are now; None for one that is missing, that lacks an input or
-    that waits to be made again."""
+    """The dataset, if it was made from these inputs as they are now; None for one that is missing, that lacks an input
+    or that waits to be made again."""
     present = [source for source in sources if source is not None]
     if dataset is None or len(present) < len(sources):
         return None

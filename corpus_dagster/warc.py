@@ -42,9 +42,23 @@ INFLATE_BYTES = 16 * 1024
 ZSTD_READ_BYTES = 16 * 1024
 """Bytes decompressed at a time from zstd: what comes before an error in the same piece is lost with it."""
 
-RESYNC_OVERLAP = 8 * 1024
-"""Bytes kept between two windows while searching for a record's first line: longer than any URL that fits
-one."""
+MAX_FIRST_LINE = 8 * 1024
+"""Longest first line of a record, in bytes. ARC puts the URL there; browsers and servers stop at 2 to 8 KiB."""
+
+RESYNC_OVERLAP = MAX_FIRST_LINE + 1024
+"""Bytes kept between two windows while searching for a record's first line: longer than any such line."""
+
+HEAD_BYTES = 4 * 1024
+"""Bytes looked at for a record's header before `MAX_HEADER` of them are: nearly every header is shorter."""
+
+REREAD_FACTOR = 2
+REREAD_SLACK = 32 << 20
+"""After damage the bytes of a record that ended wrongly are searched again. Over a file this may be at most the slack,
+three full records, and `REREAD_FACTOR` times what was read of it; otherwise a file full of false headers, each of them
+naming a large body, would take time quadratic in its length."""
+
+SNIFF_BYTES = 4096
+"""First bytes of a body in which its markup must begin, after comments and an XML declaration."""
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
@@ -88,12 +102,20 @@ _RECORD_TYPES = {
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", b"\x5d\x2a\x4d\x18")
 _BLANK = b"\r\n\x00 \t"
-_ARC_LINE = rb"[A-Za-z][A-Za-z0-9+.\-]*:[^\n]{0,8000}? \S+ \d{12,20} [^\n]{0,300}? ?-?\d+\r?\n"
-_WARC_START = re.compile(rb"WARC/\d\.\d+[ \t]*\r?\n")
-_ARC_START = re.compile(_ARC_LINE)
-_RECORD_START = re.compile(rb"(?<=\n)(?:WARC/\d\.\d+[ \t]*\r?\n|" + _ARC_LINE + rb")")
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
-_CONTENT_LENGTH = re.compile(rb"\nContent-Length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n", re.IGNORECASE)
+_BLANKS = re.compile(rb"[\r\n\x00 \t]*")
+_WARC_LINE = rb"WARC/\d\.\d{1,4}[ \t]{0,64}\r?\n"
+_WARC_START = re.compile(_WARC_LINE)
+# What may be an ARC line: the rest of it is read by `_arc_length`, because one pattern for all would be quadratic.
+_ARC_START = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]{0,31}:[^\n]{0,%d}\n" % MAX_FIRST_LINE)
+_RECORD_START = re.compile(
+    rb"(?<=\n)(?:" + _WARC_LINE + rb"|[A-Za-z][A-Za-z0-9+.\-]{0,31}:[^\n]{0,%d}\d\r?\n)" % MAX_FIRST_LINE
+)
+_ARC_DATE = re.compile(rb"(?<=[^ ]) \d{12,20}(?= |\Z)")
+_ARC_LENGTH = re.compile(rb"-?\d{1,18}")
+_MAX_ARC_TYPE = 320
+# A header block never holds the first line of another record: the search for its end stops there.
+_HEADER_END = re.compile(rb"\r?\n\r?\n|\nWARC/\d")
+_CONTENT_LENGTH = re.compile(rb"\nContent-Length[ \t]{0,64}:[ \t]{0,64}(\d{1,18})[ \t]{0,64}\r?\n", re.IGNORECASE)
 _BINARY = (
     *(
         b"%PDF-",
@@ -109,11 +131,8 @@ _BINARY = (
     ),
     *(b"\x7fELF", b"\xd0\xcf\x11\xe0", b"OggS", b"ID3", b"wOFF", b"wOF2", b"FWS", b"CWS"),
 )
-_HTML_START = re.compile(
-    rb"(?:<!--.{0,2000}?-->\s*|<\?xml[^>]{0,200}>\s*)*"
-    rb"<(?:!doctype html|html|head|body|title|h1|table|div|p|a|br)[\s>]",
-    re.IGNORECASE | re.DOTALL,
-)
+_HTML_SPACE = re.compile(rb"[\r\n\t\f ]*")
+_HTML_TAG = re.compile(rb"<(?:!doctype html|html|head|body|title|h1|table|div|p|a|br)[\s>]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -205,6 +224,8 @@ class _Window:
         self._base = 0
         self._at = 0
         self._end = False
+        self._furthest = 0
+        self._reread = 0
 
     @classmethod
     def over(cls, data: bytes) -> _Window:
@@ -267,29 +288,44 @@ class _Window:
     def skip_blank(self) -> None:
         while True:
             self._fill(1)
-            rest = self._data[self._at : self._at + READ_BYTES]
-            blank = len(rest) - len(rest.lstrip(_BLANK))
-            self._at += blank
-            if blank < len(rest) or not rest:
+            blanks = _BLANKS.match(self._data, self._at)
+            self._at = blanks.end() if blanks else self._at
+            if self._at < len(self._data) or self._end:
                 return
             self.mark()
 
+    def affords(self, size: int) -> bool:
+        """Whether going back by so many bytes keeps what is read twice within bounds."""
+        self._furthest = max(self._furthest, self.tell())
+        return self._reread + size <= REREAD_FACTOR * self._furthest + REREAD_SLACK
+
+    @property
+    def went_back(self) -> bool:
+        """Whether bytes were read twice already."""
+        return self._reread > 0
+
     def rewind(self, position: int) -> None:
-        """Go back to a position; where it is gone and the stream cannot seek, stay."""
+        """Go back to a position; stay where it is gone and the stream cannot seek, or where too much was read twice."""
+        size = self.tell() - position
+        if not self.affords(size):
+            return
         if position >= self._base:
             self._at = position - self._base
         elif self._seekable is not None:
             self._seekable.seek(position)
             self._data, self._base, self._at, self._end = b"", position, 0, False
+        else:
+            return
+        self._reread += size
 
     def find_record(self) -> bool:
         """Move to the next line that starts a record. False at the end of the stream."""
         while True:
             self._fill(READ_BYTES)
             # Searching the whole buffer from here on lets the pattern see the line feed before this position.
-            found = _RECORD_START.search(self._data, self._at)
-            if found is not None:
-                self._at = found.start()
+            found = _find_record(self._data, self._at)
+            if found >= 0:
+                self._at = found
                 return True
             if self._end:
                 self._at = len(self._data)
@@ -298,8 +334,33 @@ class _Window:
             self.mark()
 
 
+def _find_record(data: bytes, start: int = 0) -> int:
+    """Position of the first line from `start` on, and after a line feed, that starts a record; -1 without one."""
+    for found in _RECORD_START.finditer(data, start):
+        line = found.group()
+        if line.startswith(b"WARC/") or _arc_length(line) is not None:
+            return found.start()
+    return -1
+
+
+def _arc_length(line: bytes) -> int | None:
+    """Body length of an ARC record's first line (URL, address, date, media type, length); None for other lines."""
+    head, _, last = line.rstrip(b"\r\n").rpartition(b" ")
+    if not _ARC_LENGTH.fullmatch(last):
+        return None
+    # The media type may hold spaces, so the date is searched from where the type may begin at the earliest.
+    for date in _ARC_DATE.finditer(head, max(0, len(head) - _MAX_ARC_TYPE)):
+        url, _, address = head[: date.start()].rpartition(b" ")
+        if url and address:
+            return int(last)
+    return None
+
+
 def _starts_record(data: bytes) -> bool:
-    return _WARC_START.match(data) is not None or _ARC_START.match(data) is not None
+    if _WARC_START.match(data):
+        return True
+    line = _ARC_START.match(data)
+    return line is not None and _arc_length(line.group()) is not None
 
 
 def _frames(window: _Window, origin: int | None = None) -> Iterator[_Frame | Skipped]:
@@ -310,10 +371,13 @@ def _frames(window: _Window, origin: int | None = None) -> Iterator[_Frame | Ski
         window.mark()
         start = window.tell()
         offset = start if origin is None else origin
-        head = window.peek(MAX_HEADER)
+        head = window.peek(HEAD_BYTES)
         if not head:
             return
         layout = _layout(head)
+        if layout is None and len(head) == HEAD_BYTES:
+            head = window.peek(MAX_HEADER)
+            layout = _layout(head)
         if layout is None:
             yield Skipped(offset, "damaged", f"no record header: {head[:40]!r}")
             window.take(1)
@@ -323,12 +387,19 @@ def _frames(window: _Window, origin: int | None = None) -> Iterator[_Frame | Ski
         arc, header_length, length = layout
         header = window.take(header_length)
         body_start = window.tell()
+        if length > MAX_RECORD and window.went_back and not window.affords(length):
+            # There was much damage before: a body this long would be read in full only to be read again.
+            yield Skipped(offset, "damaged", f"{length} bytes declared, after damage")
+            window.rewind(body_start - 1)
+            if not window.find_record():
+                return
+            continue
         body = window.take(min(length, MAX_RECORD))
         missing = length - len(body)
         if missing:
             missing -= window.skip(missing) if len(body) == MAX_RECORD else 0
         if missing:
-            if _RECORD_START.search(body) is None:
+            if _find_record(body) < 0:
                 yield Skipped(offset, "truncated_file", f"{missing} of {length} bytes are missing")
                 return
             detail = f"{length} bytes declared, other records among them"
@@ -345,15 +416,15 @@ def _layout(head: bytes) -> tuple[bool, int, int] | None:
     """Of the record that starts here: whether it is ARC, bytes of its header, bytes of its body."""
     if _WARC_START.match(head):
         end = _HEADER_END.search(head)
-        if end is None:
+        if end is None or end.group().startswith(b"\nWARC"):
             return None
         length = _CONTENT_LENGTH.search(head, 0, end.start() + 2)
         return None if length is None else (False, end.end(), int(length.group(1)))
-    match = _ARC_START.match(head)
-    if match is None:
+    line = _ARC_START.match(head)
+    length_of_body = _arc_length(line.group()) if line else None
+    if line is None or length_of_body is None or length_of_body < 0:
         return None
-    length = int(match.group().rsplit(b" ", 1)[1])
-    return None if length < 0 else (True, match.end(), length)
+    return True, line.end(), length_of_body
 
 
 def _bad_end(window: _Window, arc: bool) -> str | None:
@@ -362,7 +433,7 @@ def _bad_end(window: _Window, arc: bool) -> str | None:
     rest = tail.lstrip(_BLANK)
     if not rest or tail.startswith(b"\n" if arc else (b"\r\n\r\n", b"\n\n")):
         return None
-    if rest.startswith(b"WARC/") or _starts_record(rest if len(rest) < 256 else window.peek(MAX_HEADER).lstrip(_BLANK)):
+    if rest.startswith(b"WARC/") or _starts_record(window.peek(len(tail) + RESYNC_OVERLAP).lstrip(_BLANK)):
         return None
     return f"no record boundary at the declared end: {tail[:40]!r}"
 
@@ -622,8 +693,20 @@ def _capture(
 
 def _sniff(body: bytes) -> str:
     """Media type by first bytes, where no header says: HTML, or nothing."""
-    start = body[:4096].lstrip(b"\xef\xbb\xbf\r\n\t ")
-    return "text/html" if _HTML_START.match(start) else ""
+    head = body[:SNIFF_BYTES].removeprefix(b"\xef\xbb\xbf")
+    at = 0
+    while True:
+        space = _HTML_SPACE.match(head, at)
+        at = space.end() if space else at
+        if head.startswith(b"<!--", at):
+            end, mark = head.find(b"-->", at + 4), b"-->"
+        elif head[at : at + 5].lower() == b"<?xml":
+            end, mark = head.find(b">", at), b">"
+        else:
+            return "text/html" if _HTML_TAG.match(head, at) else ""
+        if end < 0:
+            return ""
+        at = end + len(mark)
 
 
 def _is_binary(body: bytes) -> bool:

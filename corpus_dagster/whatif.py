@@ -20,8 +20,8 @@ from corpus_dagster.stored import made_from, recipe_as_run, require_made_from, s
 @dataclass(frozen=True)
 class WhatIfStep:
     """A step of both funnels: documents left after it now (None where the current recipe lacks the step), documents
-    left under the new recipe, and documents that are not among these because nobody can tell: a signal that decides them,
-    here or at an earlier step, was never measured."""
+    left under the new recipe, and documents that are not among these because nobody can tell: a signal that decides
+    them, here or at an earlier step, was never measured."""
 
     stage: str
     rule: str
@@ -73,8 +73,8 @@ def what_if(lake: Lake, current: Recipe, changed: Recipe, crawl: str) -> WhatIf:
         survivors.append(table.column("doc_id").to_numpy()[decision.reason == KEPT])
     if let_through:
         notes.append(
-            f"{let_through:,} documents would pass a gate that stops them now; nothing behind it was measured for them, so they "
-            "stay undecided"
+            f"{let_through:,} documents would pass a gate that stops them now; nothing behind it was measured for them, so "
+            "they stay undecided"
         )
     steps = _filter_steps([check.reason for check in checks], total, _left_now(old, stored), stopped, unknown)
     kept = np.concatenate(survivors) if survivors else np.zeros(0, np.int64)
@@ -86,11 +86,15 @@ def what_if(lake: Lake, current: Recipe, changed: Recipe, crawl: str) -> WhatIf:
             f"{new:,} documents would newly pass the rules; their duplicates and quality have not been measured"
         )
     if changed.duplicates.model_dump(mode="json") != marks.manifest["identity"]["config"]:
-        notes.append("deduplication is not decided again: a Bloom filter depends on every document before; run `duplicates`")
+        notes.append(
+            "deduplication is not decided again: a Bloom filter depends on every document before; run `duplicates`"
+        )
     else:
         notes.append("duplicates are taken as they were found among the documents that pass now")
     if changed.quality.model != current.quality.model:
-        notes.append("quality scores are those of the current classifier; run `quality_model` and `quality` for the other")
+        notes.append(
+            "quality scores are those of the current classifier; run `quality_model` and `quality` for the other"
+        )
     return WhatIf(tuple(steps), tuple(notes))
 
 

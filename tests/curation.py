@@ -1,4 +1,4 @@
-"""All stages of a recipe over the sample crawls, without Dagster: for tests in this process, and as a program to kill."""
+"""All stages of a recipe over the sample, without Dagster: for tests in this process, and as a program to kill."""
 
 from __future__ import annotations
 
@@ -121,13 +121,15 @@ def digests(outcomes: dict[tuple[str, str | None], StageOutcome]) -> dict[str, s
 
 
 def excerpt(root: Path, folder: Path, crawl: str, *, files: int = 3, every: int = 6, copies: int = 12) -> Path:
-    """A smaller source under the crawl's own name: of its first files every n-th response, and some copies with what they
-    repeat."""
+    """A smaller source under the crawl's own name: of its first files every n-th response, and some copies with what
+    they repeat."""
     below = f"crawl-data/{crawl}"
     paths = gzip.decompress((root / below / "warc.paths.gz").read_bytes()).decode().split()[:files]
     rows = [json.loads(line) for line in (root / below / "labels.jsonl").read_text("utf-8").splitlines()]
     here = {row["url"] for row in rows if row["file"] in paths}
-    repeated = [row for row in rows if row["expect"].startswith("duplicates:") and {row["url"], row["duplicate_of"]} <= here]
+    repeated = [
+        row for row in rows if row["expect"].startswith("duplicates:") and {row["url"], row["duplicate_of"]} <= here
+    ]
     chosen = {url for row in repeated[:: max(1, len(repeated) // copies)] for url in (row["url"], row["duplicate_of"])}
     kept: list[dict[str, Any]] = []
     for path in paths:
@@ -156,7 +158,7 @@ def _members(data: bytes) -> list[bytes]:
 
 
 def main() -> None:
-    """A program with the arguments LAKE ROOT RECIPE WORKERS CRAWL...: says when it begins, and digests as stages end."""
+    """A program with the arguments LAKE ROOT RECIPE WORKERS CRAWL...: tells its begin, and digests as stages end."""
     lake, root, recipe, workers, *crawls = sys.argv[1:]
     print("begin", flush=True)
     for (stage, crawl), outcome in steps(

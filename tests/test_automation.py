@@ -150,7 +150,8 @@ def test_a_crawl_that_somebody_backfills_is_under_way(
     ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     finish(instance, FIT_CRAWL)
-    add_run(instance, "T-2024-04", dg.DagsterRunStatus.STARTED, job="__ASSET_JOB")
+    tags = {f"dagster/asset_partition_range_{end}": "T-2024-04" for end in ("start", "end")}
+    instance.add_run(dg.DagsterRun(job_name="__ASSET_JOB", status=dg.DagsterRunStatus.STARTED, tags=tags))
     assert ask(defs, instance) == ["T-2024-03"]
 
 

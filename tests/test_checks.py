@@ -87,7 +87,9 @@ def test_no_rows_have_unique_ids(tmp_path: Path) -> None:
         (0.05, [0.0], False),
     ],
 )
-def test_a_keep_rate_is_compared_with_the_median_of_other_crawls(rate: float, others: list[float], passed: bool) -> None:
+def test_a_keep_rate_is_compared_with_the_median_of_other_crawls(
+    rate: float, others: list[float], passed: bool
+) -> None:
     verdict = checks.keep_rate_drift(rate, others)
     assert verdict.passed is passed
     assert verdict.facts["compared_crawls"] == len(others)

@@ -32,9 +32,7 @@ class Command:
 
 
 @pytest.fixture
-def command(
-    curated_sample: Curation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
+def command(curated_sample: Curation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     for name in [name for name in os.environ if name.startswith("CORPUS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CORPUS_LAKE", curated_sample.lake.uri)
@@ -140,7 +138,9 @@ def test_the_funnel_is_printed_for_each_crawl(command: Command, curated_sample: 
     assert FIRST not in command.out
 
 
-def test_a_funnel_without_statistics_is_status_one(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_funnel_without_statistics_is_status_one(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CORPUS_LAKE", str(tmp_path))
     assert command("funnel") == 1
     assert "holds no statistics of dclm_baseline" in command.err
@@ -161,7 +161,9 @@ def test_counts_written_are_counts_checked(command: Command, tmp_path: Path) -> 
     assert second.startswith(f"{path}: {SECOND}, curated: quality: expected None, found ")
 
 
-def test_the_sample_is_written_where_it_is_asked_for(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_is_written_where_it_is_asked_for(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert command("sample", str(tmp_path / "here")) == 0
     assert command.out == f"{tmp_path / 'here'}\n"
     assert (tmp_path / "here" / "crawl-data" / FIRST / "warc.paths.gz").is_file()
@@ -172,7 +174,9 @@ def test_the_sample_is_written_where_it_is_asked_for(command: Command, tmp_path:
     assert command.out == f"{kept}\n"
 
 
-def test_new_crawls_are_merged_into_a_catalogue(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_crawls_are_merged_into_a_catalogue(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = [crawl.id for crawl in catalog.load()]
     published = [{"id": "CC-MAIN-2099-10"}, *({"id": name} for name in reversed(known))]
     collinfo, output = tmp_path / "collinfo.json", tmp_path / "crawls.tsv"

@@ -45,6 +45,7 @@ def test_a_kept_page_is_told_with_its_measures_and_where_it_lies(curated_sample:
     assert story.verdict == "kept: it is in the corpus"
     assert story.removed_by is None
     assert story.score == row["quality_score"]
+    assert story.score is not None
     assert story.threshold is not None
     assert story.score >= story.threshold
     assert story.document["doc_id"] == row["doc_id"]
@@ -62,7 +63,9 @@ def test_a_kept_page_is_told_with_its_measures_and_where_it_lies(curated_sample:
 
 
 def test_pages_removed_by_each_rule_are_told_with_the_rule_that_failed_first(curated_sample: Curation) -> None:
-    removed = curated_sample.frame("removed", FIRST).filter((pl.col("scope") == "document") & (pl.col("stage") == "filtered"))
+    removed = curated_sample.frame("removed", FIRST).filter(
+        (pl.col("scope") == "document") & (pl.col("stage") == "filtered")
+    )
     rules = removed.group_by("reason", maintain_order=True).first()
     assert rules.height == 26
     for url, reason, value in rules.select("url", "reason", "value").iter_rows():
@@ -154,7 +157,9 @@ def test_what_is_no_document_has_no_story(curated_sample: Curation, expect: str)
 
 def test_a_url_of_both_crawls_has_a_story_in_each(curated_sample: Curation) -> None:
     url = next(label["url"] for label in curated_sample.labels(SECOND) if label["duplicate_crawl"] == FIRST)
-    assert story_of(curated_sample, url, FIRST).document["date"] < story_of(curated_sample, url, SECOND).document["date"]
+    assert (
+        story_of(curated_sample, url, FIRST).document["date"] < story_of(curated_sample, url, SECOND).document["date"]
+    )
 
 
 def test_later_stages_that_wait_to_be_made_again_are_left_out(curated_sample: Curation, tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ def step(stage: str, rule: str, before: int, after: int) -> dict[str, object]:
     }
 
 
-STEPS = [step("documents", "documents", 4000, 4000), step("filtered", "language", 4000, 1500), step("curated", "quality", 1500, 0)]
+STEPS = [
+    step("documents", "documents", 4000, 4000),
+    step("filtered", "language", 4000, 1500),
+    step("curated", "quality", 1500, 0),
+]
 
 
 def test_rows_give_what_is_left_and_its_share_of_the_start() -> None:

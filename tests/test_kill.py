@@ -27,7 +27,7 @@ TESTS = Path(__file__).parent
 SEED = 20250127
 
 LONGEST = 4.0
-"""Seconds a run may live, chosen evenly between 0 and this: a whole one takes some 10, so that it dies several times."""
+"""Seconds a run may live, chosen evenly between 0 and this: a whole one takes some 10, so it dies several times."""
 
 RECIPE = """\
 name: own
@@ -97,8 +97,8 @@ def killed(folder: Path, inputs: tuple[Path, Path], seconds: float) -> list[str]
 def kill_and_compare(
     folder: Path, inputs: tuple[Path, Path], undisturbed: dict[str, bytes], kills: int, seed: int
 ) -> list[str]:
-    """Kill runs over a lake until it is whole, then the next one, `kills` times in all; each must end like the undisturbed
-    one. Returns, for every kill, the stage that it hit."""
+    """Kill runs over a lake until it is whole, then the next one, `kills` times in all; each must end like the
+    undisturbed one. Returns, for every kill, the stage that had ended before it."""
     dice = random.Random(seed)
     hit: list[str] = []
     for number in itertools.count():

@@ -150,6 +150,7 @@ def test_overrides_replace_values_by_path() -> None:
         ("word_cuont.min", "did you mean 'word_count'"),
         ("word_count.minn", "did you mean 'min'"),
         ("word_count", "names no step with values"),
+        ("word_count.name", "says what the step is"),
         ("repetition.limit.top_2_gram", "did you mean 'limits'"),
     ],
 )
@@ -194,9 +195,14 @@ def test_a_team_extends_a_shipped_recipe(tmp_path: Path) -> None:
     )
 
 
-def test_an_extension_without_a_name_of_its_own_is_refused(tmp_path: Path) -> None:
+def test_a_team_replaces_a_shipped_recipe_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "ours.yaml").write_text("name: dclm_baseline\nextends: dclm_baseline\nset: {word_count.min: 80}\n")
+    assert model.available(tmp_path)["dclm_baseline"] != model.shipped()["dclm_baseline"]
+
+
+def test_an_extension_without_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ours.yaml").write_text("extends: dclm_baseline\n")
-    with pytest.raises(RecipeError, match="needs a `name` of its own"):
+    with pytest.raises(RecipeError, match="needs a `name`"):
         model.available(tmp_path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -95,7 +96,9 @@ def test_pages_meet_the_fate_on_their_label(curated_sample: Curation, crawl: str
     seen: Counter[str] = Counter()
     for label in curated_sample.labels(crawl):
         expect = label["expect"]
-        expected = "skipped" if expect.startswith("skip:") else expect.replace("keep", "scored").replace("quality", "scored")
+        expected = (
+            "skipped" if expect.startswith("skip:") else expect.replace("keep", "scored").replace("quality", "scored")
+        )
         seen[expected] += 1
         if fate(label["url"]) != expected:
             wrong.append((label["url"], expect, fate(label["url"])))
@@ -165,7 +168,11 @@ def test_a_removed_document_has_one_row_and_a_kept_one_none(curated_sample: Cura
     assert by_rules["value"].to_list() == by_rules["value_signals"].to_list()
     limits = (
         ("duplicates", pl.col("value") > curated_sample.recipe.duplicates.threshold),
-        ("curated", pl.col("value") < float(curated_sample.dataset("curated", crawl).manifest["identity"]["config"]["threshold"])),
+        (
+            "curated",
+            pl.col("value")
+            < float(curated_sample.dataset("curated", crawl).manifest["identity"]["config"]["threshold"]),
+        ),
     )
     for stage, beyond in limits:
         assert whole.filter(pl.col("stage") == stage).select(beyond.all()).item()
@@ -228,9 +235,10 @@ def test_document_ids_are_shard_and_row(curated_sample: Curation, crawl: str) ->
     for stage in ("filtered", "duplicates", "quality", "curated"):
         ids = curated_sample.frame(stage, crawl)["doc_id"].to_list()
         assert ids == sorted(set(ids))
-    assert curated_sample.frame("filtered", crawl, "signals")["doc_id"].to_list() == curated_sample.frame("documents", crawl)[
-        "doc_id"
-    ].to_list()
+    assert (
+        curated_sample.frame("filtered", crawl, "signals")["doc_id"].to_list()
+        == curated_sample.frame("documents", crawl)["doc_id"].to_list()
+    )
     for stage in ("duplicates", "quality"):
         assert curated_sample.frame(stage, crawl)["doc_id"].equals(curated_sample.frame("filtered", crawl)["doc_id"])
 
@@ -240,7 +248,13 @@ def test_signals_are_null_only_behind_the_gate_that_stopped_a_document(curated_s
     signals = curated_sample.frame("filtered", crawl, "signals")
     columns = [name for name in signals.columns if "__" in name]
     stopped = signals.filter(pl.col("reason").is_in(GATES))
-    assert not signals.filter(~pl.col("reason").is_in(GATES).fill_null(False)).select(columns).null_count().sum_horizontal().item()
+    assert (
+        not signals.filter(~pl.col("reason").is_in(GATES).fill_null(False))
+        .select(columns)
+        .null_count()
+        .sum_horizontal()
+        .item()
+    )
     late = [name for name in columns if name.startswith(("dclm_", "fasttext_words"))]
     assert len(late) > 20
     assert stopped.select(pl.col(late).is_null().all()).row(0) == (True,) * len(late)
@@ -265,7 +279,7 @@ def test_the_funnel_adds_up_and_ends_at_the_corpus(curated_sample: Curation, cra
     documents, filtered, corpus = (curated_sample.frame(stage, crawl) for stage in ("documents", "filtered", "curated"))
     assert [step["step"] for step in steps] == list(range(len(steps)))
     assert steps[0]["documents_in"] == documents.height
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert after["documents_in"] == before["documents_out"]
         assert after["words_out"] <= before["words_out"]
         assert after["bytes_out"] <= before["bytes_out"]
@@ -275,7 +289,11 @@ def test_the_funnel_adds_up_and_ends_at_the_corpus(curated_sample: Curation, cra
     assert len(by_rule) == len(steps)
     gone = Counter(removed_documents(curated_sample, crawl).values())
     assert {key: step["documents_removed"] for key, step in by_rule.items() if step["documents_removed"]} == gone
-    for key, frame in ((("documents", "documents"), documents), (("filtered", "text_edits"), filtered), (("curated", "quality"), corpus)):
+    for key, frame in (
+        (("documents", "documents"), documents),
+        (("filtered", "text_edits"), filtered),
+        (("curated", "quality"), corpus),
+    ):
         assert by_rule[key]["documents_out"] == frame.height
         assert by_rule[key]["words_out"] == frame["words"].sum()
         assert by_rule[key]["bytes_out"] == frame["text_bytes"].sum()
@@ -321,11 +339,15 @@ def same(found: pl.DataFrame, expected: pl.DataFrame, key: dict[str, str]) -> bo
     """Whether the rows are the expected ones, in any order, under the key."""
     columns = [name for name in found.columns if name not in key]
     numbers = [name for name in columns if found[name].dtype.is_integer()]
-    both = [frame.select(columns).with_columns(pl.col(numbers).cast(pl.Int64)).sort(columns) for frame in (found, expected)]
+    both = [
+        frame.select(columns).with_columns(pl.col(numbers).cast(pl.Int64)).sort(columns) for frame in (found, expected)
+    ]
     return both[0].equals(both[1]) and all(found[name].unique().to_list() == [value] for name, value in key.items())
 
 
-def test_pages_repeated_in_a_later_crawl_stay_in_both_and_have_equal_hashes_unless_revised(curated_sample: Curation) -> None:
+def test_pages_repeated_in_a_later_crawl_stay_in_both_and_have_equal_hashes_unless_revised(
+    curated_sample: Curation,
+) -> None:
     first, second = (
         curated_sample.frame("filtered", crawl)
         .select("doc_id", "url", "text")
@@ -346,9 +368,13 @@ def test_pages_repeated_in_a_later_crawl_stay_in_both_and_have_equal_hashes_unle
 
 
 @crawls
-def test_copies_come_after_what_they_repeat_and_share_its_hash_if_no_byte_differs(curated_sample: Curation, crawl: str) -> None:
-    marks = curated_sample.frame("filtered", crawl).select("doc_id", "url", "text").join(
-        curated_sample.frame("duplicates", crawl), on="doc_id"
+def test_copies_come_after_what_they_repeat_and_share_its_hash_if_no_byte_differs(
+    curated_sample: Curation, crawl: str
+) -> None:
+    marks = (
+        curated_sample.frame("filtered", crawl)
+        .select("doc_id", "url", "text")
+        .join(curated_sample.frame("duplicates", crawl), on="doc_id")
     )
     rows = {row["url"]: row for row in marks.to_dicts()}
     equal: Counter[str] = Counter()
@@ -383,5 +409,7 @@ def test_the_funnel_is_exactly_the_recorded_one(
     monkeypatch.setenv("CORPUS_LAKE", curated_sample.lake.uri)
     status = cli.main(["funnel", "--check", str(EXPECTED_FUNNEL)])
     printed = capsys.readouterr()
-    assert (status, printed.err) == (0, ""), "if the change is meant, run `corpus-dagster funnel --write` over this file"
+    assert (status, printed.err) == (0, ""), (
+        "if the change is meant, run `corpus-dagster funnel --write` over this file"
+    )
     assert set(json.loads(EXPECTED_FUNNEL.read_text("utf-8"))) == set(sample.CRAWLS)

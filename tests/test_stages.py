@@ -1,4 +1,4 @@
-"""Stages over a lake: what is done again and what is not, what results may not depend on, and what a recipe can ask for."""
+"""Stages over a lake: what is done again, what results may not depend on, and what a recipe can ask for."""
 
 from __future__ import annotations
 
@@ -143,7 +143,9 @@ def test_results_do_not_depend_on_the_order_of_crawls(small: Small, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("workers", "seed"), [("1", "77"), ("2", "0")])
-def test_results_do_not_depend_on_workers_or_the_hash_seed(small: Small, tmp_path: Path, workers: str, seed: str) -> None:
+def test_results_do_not_depend_on_workers_or_the_hash_seed(
+    small: Small, tmp_path: Path, workers: str, seed: str
+) -> None:
     arguments = [str(tmp_path), str(small.curation.root), str(small.recipe_file), workers, FIRST]
     done = subprocess.run(
         [sys.executable, "-c", "import curation; curation.main()", *arguments],
@@ -157,7 +159,9 @@ def test_results_do_not_depend_on_workers_or_the_hash_seed(small: Small, tmp_pat
 
 
 @pytest.mark.parametrize("lost", [(0,), (1,), (0, 3), (0, 1, 2, 3)])
-def test_groups_of_a_filter_are_resumed_whole_and_to_the_same_end(small: Small, own_lake: Lake, lost: tuple[int, ...]) -> None:
+def test_groups_of_a_filter_are_resumed_whole_and_to_the_same_end(
+    small: Small, own_lake: Lake, lost: tuple[int, ...]
+) -> None:
     recipe = small.curation.recipe.override({"duplicates.shards_per_filter": 2})
     around = curation.context(own_lake)
     whole = duplicates.run(around, recipe, FIRST)
@@ -177,7 +181,9 @@ def test_groups_of_a_filter_are_resumed_whole_and_to_the_same_end(small: Small, 
 
 
 def test_a_filter_per_group_finds_no_copies_from_other_groups(small: Small, own_lake: Lake) -> None:
-    alone = duplicates.run(curation.context(own_lake), small.curation.recipe.override({"duplicates.shards_per_filter": 1}), FIRST)
+    alone = duplicates.run(
+        curation.context(own_lake), small.curation.recipe.override({"duplicates.shards_per_filter": 1}), FIRST
+    )
     assert alone.dataset.totals["filters"] == 4
     together = small.curation.dataset("duplicates", FIRST).totals
     assert together["filters"] == 1
@@ -196,7 +202,9 @@ def test_a_choice_of_files_gives_the_same_documents_under_the_same_ids(small: Sm
     assert outcomes["curated", FIRST].dataset.shards == some.shards
     listed = outcomes["warc_files", FIRST].dataset
     assert listed.totals == {"listed": 4, "chosen": 2}
-    fewer = warc_files.run(curation.context(Lake.at(tmp_path)), Source.at(str(small.curation.root)), FIRST, share=0.5, max_files=1)
+    fewer = warc_files.run(
+        curation.context(Lake.at(tmp_path)), Source.at(str(small.curation.root)), FIRST, share=0.5, max_files=1
+    )
     assert set(fewer.dataset.read(0)["shard"].to_pylist()) < set(some.shards)
 
 
@@ -213,13 +221,17 @@ def test_an_empty_crawl_passes_through_every_stage(small: Small, tmp_path: Path)
     funnel = outcomes["statistics", crawl].dataset.read(0).to_pylist()
     full = small.curation.frame("statistics", FIRST).to_dicts()
     assert [(step["stage"], step["rule"]) for step in funnel] == [(step["stage"], step["rule"]) for step in full]
-    assert {step[name] for step in funnel for name in step if name.startswith(("documents_", "words_", "bytes_"))} == {0}
+    assert {step[name] for step in funnel for name in step if name.startswith(("documents_", "words_", "bytes_"))} == {
+        0
+    }
 
 
 def test_a_score_to_keep_is_the_threshold(small: Small, own_lake: Lake) -> None:
     scores = small.curation.frame("quality", FIRST)
     limit = round(float(scores.select(pl.col("score").median()).item()), 7)
-    curation.curate(own_lake, small.curation.root, small.curation.recipe.override({"quality.keep.score": limit}), [FIRST])
+    curation.curate(
+        own_lake, small.curation.root, small.curation.recipe.override({"quality.keep.score": limit}), [FIRST]
+    )
     corpus = own_lake.require("own/curated", FIRST)
     assert float(corpus.manifest["identity"]["config"]["threshold"]) == limit
     best = scores.filter(pl.col("score").cast(pl.Float64) >= limit)
@@ -255,7 +267,13 @@ def test_another_model_file_scores_again(small: Small, own_lake: Lake, tmp_path:
     settings = classifier.TrainSettings(epochs=1, least_examples=1, min_count=1, dimensions=2, buckets=10)
     classifier.train(texts[: len(texts) // 2], texts[len(texts) // 2 :], settings, folder / "other.bin")
     reused = rerun(small, own_lake, model.load(folder / "own.yaml"))
-    assert [stage for stage, same in reused.items() if not same] == ["quality_model", "quality", "curated", "removed", "statistics"]
+    assert [stage for stage, same in reused.items() if not same] == [
+        "quality_model",
+        "quality",
+        "curated",
+        "removed",
+        "statistics",
+    ]
 
 
 def fitted(small: Small, folder: Path, positives: str, crawls: str = FIRST) -> Recipe:
@@ -267,8 +285,13 @@ def fitted(small: Small, folder: Path, positives: str, crawls: str = FIRST) -> R
     return model.load(folder / "own.yaml")
 
 
-def test_positives_are_read_from_lines_packed_lines_and_tables_alike(small: Small, own_lake: Lake, tmp_path: Path) -> None:
-    texts = [f"{text[:400]}\nLast line, with ümlauts: 日本." for text in small.curation.frame("documents", SECOND)["text"].head(50)]
+def test_positives_are_read_from_lines_packed_lines_and_tables_alike(
+    small: Small, own_lake: Lake, tmp_path: Path
+) -> None:
+    texts = [
+        f"{text[:400]}\nLast line, with ümlauts: 日本."
+        for text in small.curation.frame("documents", SECOND)["text"].head(50)
+    ]
     lines = "".join(json.dumps({"text": text, "source": "own"}) + "\n\n" for text in texts).encode()
     (tmp_path / "p.jsonl").write_bytes(lines)
     (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(lines))
@@ -290,7 +313,11 @@ def test_positives_are_read_from_lines_packed_lines_and_tables_alike(small: Smal
     ("name", "content", "message"),
     [
         ("p.jsonl", b'{"text": "good"}\n{"text": \n', r"p\.jsonl, line 2: expected a JSON object with a `text`"),
-        ("p.jsonl", b'{"text": "good"}\n\n["good"]\n', r"p\.jsonl, line 3: expected a JSON object with a `text`, found"),
+        (
+            "p.jsonl",
+            b'{"text": "good"}\n\n["good"]\n',
+            r"p\.jsonl, line 3: expected a JSON object with a `text`, found",
+        ),
         ("p.jsonl", b'{"text": null}\n', r"p\.jsonl, line 1: expected a JSON object with a `text`, found"),
         ("p.jsonl.gz", b'{"text": "good"}\n', r"p\.jsonl\.gz: cannot be read as positives"),
         ("p.parquet", b"PAR1", r"p\.parquet: cannot be read as positives"),
@@ -313,9 +340,24 @@ def test_a_table_of_positives_needs_a_column_of_text(small: Small, own_lake: Lak
 
 
 def test_a_fit_on_a_crawl_that_is_not_there_says_what_to_make(small: Small, own_lake: Lake, tmp_path: Path) -> None:
-    recipe = fitted(small, tmp_path, "sample:high_quality", "SAMPLE-2030-01")
-    with pytest.raises(LakeError, match="'own/filtered' of crawl SAMPLE-2030-01 is not in the lake .*; make it with `dg launch"):
-        quality_model.run(curation.context(own_lake), recipe)
+    around = curation.context(own_lake)
+    with pytest.raises(RecipeError, match="fits its classifier on SAMPLE-2030-01, which is not in the lake"):
+        quality_model.run(around, fitted(small, tmp_path, "sample:high_quality", "SAMPLE-2030-01"))
+    with pytest.raises(LakeError, match=r"'own/filtered' of crawl CC-MAIN-2024-10 is not in the lake .* `dg launch"):
+        quality_model.run(around, fitted(small, tmp_path, "sample:high_quality", "CC-MAIN-2024-10"))
+
+
+def test_a_fitted_classifier_stays_until_a_refit_is_asked_for(small: Small, own_lake: Lake, tmp_path: Path) -> None:
+    around, recipe = curation.context(own_lake), fitted(small, tmp_path, "sample:high_quality")
+    first = quality_model.run(around, recipe)
+    for stage in (filtered, duplicates):
+        stage.run(around, recipe.override({"word_count.min": 200}), FIRST)
+    kept = quality_model.run(around, recipe)
+    assert (first.reused, kept.reused, kept.dataset) == (False, True, first.dataset)
+    again = quality_model.run(around, recipe, refit=True)
+    assert not again.reused
+    assert again.dataset.digest != first.dataset.digest
+    assert own_lake.require("own/quality_model", None) == again.dataset
 
 
 def test_reference_texts_of_the_sample_cannot_teach_a_real_crawl(small: Small, own_lake: Lake, tmp_path: Path) -> None:
@@ -334,5 +376,7 @@ def test_reference_texts_of_the_sample_cannot_teach_a_real_crawl(small: Small, o
 
 
 def test_a_stage_without_its_input_names_what_to_make(small: Small, tmp_path: Path) -> None:
-    with pytest.raises(LakeError, match=r"dataset 'documents' of crawl SAMPLE-2025-05 is not in the lake .* --partition SAMPLE-2025-05"):
+    with pytest.raises(
+        LakeError, match=r"dataset 'documents' of crawl SAMPLE-2025-05 is not in the lake .* --partition SAMPLE-2025-05"
+    ):
         filtered.run(curation.context(Lake.at(tmp_path)), small.curation.recipe, FIRST)

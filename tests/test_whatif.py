@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import curation
 import pytest
+import yaml
 from curation import FIRST, Curation
 
 from corpus_dagster.lake import Lake, LakeError
@@ -79,7 +83,9 @@ def really(curation_: Curation, folder: Path, recipe: Recipe) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_new_limits_decide_as_a_real_run_does(curated_sample: Curation, bare: Lake, tmp_path: Path, change: str) -> None:
+def test_new_limits_decide_as_a_real_run_does(
+    curated_sample: Curation, bare: Lake, tmp_path: Path, change: str
+) -> None:
     recipe = curated_sample.recipe.override(CHANGES[change])
     result = ask(bare, curated_sample, recipe)
     expected = really(curated_sample, tmp_path, recipe)
@@ -98,12 +104,16 @@ def test_new_limits_decide_as_a_real_run_does(curated_sample: Curation, bare: La
 def test_no_change_gives_the_funnel_there_is(curated_sample: Curation, bare: Lake) -> None:
     result = ask(bare, curated_sample, curated_sample.recipe)
     assert [step for step in result.steps if step.now != step.then or step.undecided] == []
-    assert at(result, "duplicate_document").then == curated_sample.dataset("duplicates", FIRST).totals["kept"]["documents"]
+    assert (
+        at(result, "duplicate_document").then == curated_sample.dataset("duplicates", FIRST).totals["kept"]["documents"]
+    )
     assert at(result, "quality").then == curated_sample.dataset("curated", FIRST).rows()
     assert result.notes == ("duplicates are taken as they were found among the documents that pass now",)
 
 
-@pytest.mark.parametrize("keep", [{"quality.keep.share": 0.3}, {"quality.keep.score": 0.01}, {"quality.keep.score": 1.0}])
+@pytest.mark.parametrize(
+    "keep", [{"quality.keep.share": 0.3}, {"quality.keep.score": 0.01}, {"quality.keep.score": 1.0}]
+)
 def test_another_quality_decision_is_that_of_a_real_run(
     curated_sample: Curation, bare: Lake, tmp_path: Path, keep: dict[str, float]
 ) -> None:
@@ -118,19 +128,28 @@ def test_documents_that_newly_pass_are_not_guessed_at(curated_sample: Curation, 
     result = ask(bare, curated_sample, curated_sample.recipe.override({"word_count.min": 0}))
     new = at(result, "removed_words").then - curated_sample.dataset("filtered", FIRST).rows()
     assert new > 0
-    assert f"{new:,} documents would newly pass the rules; their duplicates and quality have not been measured" in result.notes
+    assert (
+        f"{new:,} documents would newly pass the rules; their duplicates and quality have not been measured"
+        in result.notes
+    )
     assert at(result, "duplicate_document").undecided == at(result, "quality").undecided == new
     assert at(result, "duplicate_document").then == at(result, "duplicate_document").now
 
 
 def test_a_looser_gate_lets_through_what_was_never_measured(curated_sample: Curation, bare: Lake) -> None:
     removed = curated_sample.dataset("filtered", FIRST).totals["removed"]["language"]["documents"]
-    result = ask(bare, curated_sample, curated_sample.recipe.override({"language.min_score": 0.0, "language.keep": ["en", "de", "fr"]}))
+    result = ask(
+        bare,
+        curated_sample,
+        curated_sample.recipe.override({"language.min_score": 0.0, "language.keep": ["en", "de", "fr"]}),
+    )
     let_through = at(result, "language").then - (at(result, "language").now or 0)
     assert 0 < let_through < removed
     assert at(result, "language").undecided == 0
     assert at(result, "word_count").undecided == at(result, "quality").undecided == let_through
-    assert any(note.startswith(f"{let_through:,} documents would pass a gate that stops them now") for note in result.notes)
+    assert any(
+        note.startswith(f"{let_through:,} documents would pass a gate that stops them now") for note in result.notes
+    )
     assert at(result, "quality").then == at(result, "quality").now
 
 
@@ -163,7 +182,10 @@ def test_rules_behind_another_edit_cannot_be_decided(curated_sample: Curation, b
     result = ask(bare, curated_sample, curated_sample.recipe.override({"cap_newlines.max": 1}))
     assert {"language", "word_count", "symbol_ratio", "top_2_gram", "removed_words"} <= undecided_rules(result)
     assert not {"url_hosts", "url_soft_words", "remove_urls"} & undecided_rules(result)
-    assert any("its text would be edited otherwise (edits before it: remove_urls, cap_newlines)" in note for note in result.notes)
+    assert any(
+        "its text would be edited otherwise (edits before it: remove_urls, cap_newlines)" in note
+        for note in result.notes
+    )
     # The last edit: what was measured before it still counts.
     late = ask(bare, curated_sample, curated_sample.recipe.override({"refinedweb_lines.min_words": 1}))
     assert undecided_rules(late) == {"refinedweb_lines", "removed_words"}
@@ -180,18 +202,32 @@ def test_a_list_of_other_hosts_cannot_be_decided(curated_sample: Curation, bare:
 
 
 def test_a_list_with_new_content_under_its_old_name_cannot_be_decided(curated_sample: Curation, tmp_path: Path) -> None:
-    (tmp_path / "hosts.txt").write_text("example.org\n", "utf-8")
-    raw = model.as_file(curated_sample.recipe) | {"name": "own"}
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "hosts.txt").write_text("example.org\n", "utf-8")
+    raw: dict[str, Any] = model.as_file(curated_sample.recipe) | {"name": "own"}
     raw["filter"][0]["lists"] = ["hosts.txt"]
-    recipe = model.parse(raw, folder=tmp_path, where="a test")
-    lake = Lake.at(tmp_path / "lake")
+    (recipes / "own.yaml").write_text(yaml.safe_dump(raw), "utf-8")
     curation.excerpt(curated_sample.root, tmp_path / "small", FIRST, files=1, every=30, copies=2)
-    curation.curate(lake, tmp_path / "small", recipe, [FIRST])
-    assert undecided_rules(what_if(lake, recipe, recipe, FIRST)) == set()
-    (tmp_path / "longer.txt").write_text("example.org\nexample.net\n", "utf-8")
-    (tmp_path / "longer.txt").replace(tmp_path / "hosts.txt")
-    model_again = model.parse(raw, folder=tmp_path, where="a test")
-    assert undecided_rules(what_if(lake, recipe, model_again, FIRST)) == {"url_hosts"}
+    curation.curate(Lake.at(tmp_path / "lake"), tmp_path / "small", model.load(recipes / "own.yaml"), [FIRST])
+    assert "cannot be decided" not in asked_anew(tmp_path, "own")
+    (recipes / "hosts.txt").write_text("example.org\nexample.net\n", "utf-8")
+    assert "note: url_hosts cannot be decided again" in asked_anew(tmp_path, "own")
+
+
+def asked_anew(folder: Path, recipe: str) -> str:
+    """What the command prints in a process of its own, which has read no list yet."""
+    settings = {"CORPUS_LAKE": str(folder / "lake"), "CORPUS_RECIPES": str(folder / "recipes")}
+    command = [sys.executable, "-m", "corpus_dagster.cli", "what-if", "--crawl", FIRST, "--recipe", recipe]
+    done = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, **settings},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
 
 
 def test_a_signal_that_was_never_measured_is_named(curated_sample: Curation, bare: Lake) -> None:
@@ -203,7 +239,9 @@ def test_a_signal_that_was_never_measured_is_named(curated_sample: Curation, bar
     assert at(result, "words_at_the_end").undecided == at(result, "removed_words").then
 
 
-def test_other_deduplication_and_another_classifier_are_left_to_a_real_run(curated_sample: Curation, bare: Lake) -> None:
+def test_other_deduplication_and_another_classifier_are_left_to_a_real_run(
+    curated_sample: Curation, bare: Lake
+) -> None:
     other = curated_sample.recipe.override({"duplicates.threshold": 0.5, "quality.model.fit.documents": 10})
     result = ask(bare, curated_sample, other)
     assert any(note.startswith("deduplication is not decided again") for note in result.notes)
@@ -214,14 +252,19 @@ def test_other_deduplication_and_another_classifier_are_left_to_a_real_run(curat
 def test_nothing_passes_a_score_that_nobody_reaches(curated_sample: Curation, bare: Lake) -> None:
     result = ask(bare, curated_sample, curated_sample.recipe.override({"word_count.min": 100_000}))
     assert at(result, "quality").then == 0
-    assert curated.threshold(curated_sample.recipe.quality.keep, curated_sample.dataset("quality", FIRST).scan().head(0)) == math.inf
+    assert (
+        curated.threshold(curated_sample.recipe.quality.keep, curated_sample.dataset("quality", FIRST).scan().head(0))
+        == math.inf
+    )
 
 
 def test_stages_that_do_not_belong_together_are_refused(curated_sample: Curation, tmp_path: Path) -> None:
     lake = Lake.at(shutil.copytree(curated_sample.lake.uri, tmp_path / "lake"))
     changed = curated_sample.recipe.override({"word_count.min": 200})
     filtered.run(curation.context(lake), changed, FIRST)
-    with pytest.raises(LakeError, match="was made from an earlier dclm_baseline/filtered; materialise 'dclm_baseline/duplicates'"):
+    with pytest.raises(
+        LakeError, match="was made from an earlier dclm_baseline/filtered; materialise 'dclm_baseline/duplicates'"
+    ):
         ask(lake, curated_sample, changed)
 
 

@@ -151,6 +151,11 @@ class Recipe(_Model):
             raise ValueError(str(error)) from error
         return self
 
+    @property
+    def fit_crawls(self) -> tuple[str, ...]:
+        """Crawls that its classifier is fitted on."""
+        return self.quality.model.fit.crawls if self.quality.model.fit else ()
+
     @cached_property
     def program(self) -> Program:
         """The compiled filter steps."""
@@ -228,6 +233,8 @@ def _replace(raw: dict[str, Any], path: str, value: Any) -> None:
             raise RecipeError(f"override {path!r}: {key!r} holds no values{nearest(key, place)}")
         place = place[key]
     key = rest[-1]
+    if key in FIXED_FIELDS:
+        raise RecipeError(f"override {path!r}: {key!r} says what the step is; write a recipe of your own to change it")
     if key not in place:
         raise RecipeError(f"override {path!r}: no value {key!r} there{nearest(key, place)}")
     if path.startswith("quality.keep."):
@@ -294,8 +301,7 @@ def parse(raw: Any, *, folder: Path, where: str) -> Recipe:
 def load(path: Path) -> Recipe:
     """Read a recipe file.
 
-    A file may start from another recipe: `extends: dclm_baseline` with `set: {quality.keep.share: 0.2}` and a name of
-    its own.
+    A file may start from a shipped recipe: `extends: dclm_baseline` with a `name` and `set: {quality.keep.share: 0.2}`.
 
     Raises:
         RecipeError: the file cannot be read, is not YAML, or is not a recipe.
@@ -308,6 +314,9 @@ def load(path: Path) -> Recipe:
         return _extend(raw, path)
     return parse(raw, folder=path.parent, where=str(path))
 
+
+FIXED_FIELDS = ("rule", "name", "dialect")
+"""Fields of a step that no override may change: reasons of removal and their order stay those of the recipe."""
 
 EXTENSION_FIELDS = ("name", "version", "title", "extends", "set")
 
@@ -326,8 +335,8 @@ def _extend(raw: dict[str, Any], path: Path) -> Recipe:
         else:
             _replace(content, field, value)
     content |= {field: raw[field] for field in ("name", "version", "title") if field in raw}
-    if content["name"] == base.name:
-        raise RecipeError(f"{path}: a recipe that extends {base.name!r} needs a `name` of its own")
+    if "name" not in raw:
+        raise RecipeError(f"{path}: a recipe that extends {base.name!r} needs a `name`; the same one replaces it")
     return parse(content, folder=path.parent, where=str(path))
 
 

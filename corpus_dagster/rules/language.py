@@ -9,17 +9,16 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from corpus_dagster.language import LanguageIdentifier
+from corpus_dagster.language import LanguageIdentifier, NewlinePolicy
 from corpus_dagster.rules.base import Batch, Check, ColumnName, Rule, Signals, Taken, register
 from corpus_dagster.schemas import Column
-
-NewlinePolicy = Literal["space", "delete"]
+from corpus_dagster.text.blank import consist_of
 
 LABEL = Column("label", pa.string(), "most probable language; empty where the text has none")
 SCORE = Column("score", pa.float32(), "its probability, 0 to 1")
@@ -46,12 +45,12 @@ class LanguageScores:
 
     def measure(self, batch: Batch) -> Mapping[str, np.ndarray]:
         """Labels (str objects) and probabilities (float32)."""
-        texts = ["" if not text.strip(WORDLESS) else text for text in batch.texts.strings()]
-        labels, scores, *_ = LanguageIdentifier().identify(texts, newlines=self.newlines)
-        return {
-            LABEL.name: np.asarray(labels, dtype=object),
-            SCORE.name: np.asarray(scores, dtype=np.float32),
-        }
+        offsets, data = batch.texts.offsets, batch.texts.data
+        labels, scores, *_ = LanguageIdentifier().identify_buffers(offsets, data, self.newlines)
+        wordless = consist_of(offsets, data, WORDLESS)
+        labels[wordless] = ""
+        scores[wordless] = 0
+        return {LABEL.name: labels, SCORE.name: scores}
 
 
 @register("language")

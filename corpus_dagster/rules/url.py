@@ -68,19 +68,36 @@ class WordList(BaseModel):
         """The entries, lower-cased, sorted, without comments and repetitions."""
         return _entries(self.path, self.digest)
 
+    def __getstate__(self) -> dict[Any, Any]:
+        # A worker must decide by the list that the fingerprint names: the digest goes along and is compared there.
+        return {**super().__getstate__(), "digest": self.digest}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        expected = state.pop("digest")
+        super().__setstate__(state)
+        if self.digest != expected:
+            raise ListChangedError(f"list {self.name!r} at {self.path} was changed while a run used it; run again")
+
 
 Contents = tuple[tuple[Path, str], ...]
 """Files of lists and their digests: what is remembered of lists is forgotten when a file changes."""
 
 
+class ListChangedError(RuntimeError):
+    """A list has other content than the one a run began with."""
+
+
 @cache
-def _file_digest(path: Path, changed_ns: int, size: int) -> str:
+def _file_digest(path: Path, changed: int, size: int) -> str:
+    """SHA-256, read again when the file's time or size has changed."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @cache
 def _entries(path: Path, digest: str) -> tuple[str, ...]:
     raw = path.read_bytes()
+    if hashlib.sha256(raw).hexdigest() != digest:
+        raise ListChangedError(f"list {path} was changed while a run used it; run again")
     if path.suffix == ".gz":
         raw = gzip.decompress(raw)
     lines = (line.split("#", 1)[0].strip().lower() for line in raw.decode("utf-8", "replace").splitlines())

@@ -14,6 +14,7 @@ internationalised names in their own script, where ours has their ASCII form.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -75,6 +76,11 @@ def top_level_domains() -> tuple[str, ...]:
     """The top-level domains that ship with the project: lower case, ASCII, sorted."""
     text = (files("corpus_dagster") / "data" / "tlds.txt").read_text(encoding="ascii")
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def names_digest() -> str:
+    """SHA-256 of the shipped list, for the fingerprint of what it decides."""
+    return hashlib.sha256("\n".join(top_level_domains()).encode()).hexdigest()
 
 
 def find(

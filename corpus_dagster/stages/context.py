@@ -49,9 +49,7 @@ def count_documents(writer: ShardWriter, path: tuple[str, ...], words: np.ndarra
     writer.count((*path, "bytes"), int(size.sum()))
 
 
-def count_decision(
-    writer: ShardWriter, words: np.ndarray, size: np.ndarray, removed: np.ndarray, reason: str
-) -> None:
+def count_decision(writer: ShardWriter, words: np.ndarray, size: np.ndarray, removed: np.ndarray, reason: str) -> None:
     """Count a decision on a batch: all documents under `in`, the removed ones under their reason, the others `kept`."""
     count_documents(writer, ("in",), words, size)
     count_documents(writer, ("removed", reason), words[removed], size[removed])

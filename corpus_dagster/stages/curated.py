@@ -15,6 +15,7 @@ from corpus_dagster.schemas import CURATED
 from corpus_dagster.stages import deduplicated, duplicates, filtered, quality
 from corpus_dagster.stages.context import NO_DOCUMENTS, Done, StageContext, count_decision, digests
 from corpus_dagster.stages.run import StageOutcome, run_stage
+from corpus_dagster.stored import require_made_from
 from corpus_dagster.text.words import count_tokens, count_words
 
 CODE_VERSION = "1"
@@ -68,8 +69,8 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ShardsFailed: shards failed for good, named in the error.
     """
     rows = context.lake.require(filtered.dataset_name(recipe), crawl)
-    marks = context.lake.require(duplicates.dataset_name(recipe), crawl)
-    scores = context.lake.require(quality.dataset_name(recipe), crawl)
+    marks = require_made_from(context.lake.require(duplicates.dataset_name(recipe), crawl), rows)
+    scores = require_made_from(context.lake.require(quality.dataset_name(recipe), crawl), rows, marks)
     lowest = threshold(recipe.quality.keep, scores.scan())
     build = context.lake.begin(
         dataset_name(recipe),

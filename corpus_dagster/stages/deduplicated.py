@@ -18,8 +18,8 @@ from corpus_dagster.text.spans import Spans
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """A batch of n rows of `filtered`: the rows, where the whole document is a duplicate (bool[n]), and the texts without
-    their duplicated paragraphs."""
+    """A batch of n rows of `filtered`: the rows, where the whole document is a duplicate (bool[n]), and the texts
+    without their duplicated paragraphs."""
 
     rows: pa.RecordBatch
     duplicate: np.ndarray
@@ -43,8 +43,8 @@ def batches(filtered: Dataset, duplicates: Dataset, shard: int) -> Iterator[Dedu
         expected = rows.column("doc_id").to_numpy()
         if not np.array_equal(ids[here], expected):
             raise LakeError(
-                f"{duplicates.name} of {duplicates.crawl}, shard {shard}: rows {here.start} to {here.stop} are not those of "
-                f"{filtered.name}; materialise {duplicates.name} again"
+                f"{duplicates.name} of {duplicates.crawl}, shard {shard}: rows {here.start} to {here.stop} are not "
+                f"those of {filtered.name}; materialise {duplicates.name} again"
             )
         texts = Texts.of(rows.column("text")).without(spans_of(spans, expected))
         yield Deduplicated(rows, duplicate[here], texts)

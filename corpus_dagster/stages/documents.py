@@ -229,9 +229,9 @@ class _Rows:
         self.size += len(text)
 
     def batch(self, shard: int, settings: DocumentsSettings, tally: Tally) -> pa.RecordBatch:
-        first, score, second, second_score = LanguageIdentifier().identify(self.texts, settings.newlines)
         text = pa.array(self.texts, pa.string())
         offsets, data = string_buffers(text)
+        first, score, second, second_score = LanguageIdentifier().identify_buffers(offsets, data, settings.newlines)
         words = count_words(offsets, data)
         start = (shard << ROW_BITS) + tally.documents
         items = self.captures

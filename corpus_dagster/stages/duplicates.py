@@ -39,7 +39,7 @@ def dataset_name(recipe: Recipe) -> str:
 
 
 def groups(shards: Sequence[int], shards_per_filter: int) -> list[tuple[int, ...]]:
-    """Deal shards out to as few groups as hold them, as DCLM does: the i-th shard goes to group i modulo their number."""
+    """Deal shards out to as few groups as hold them, as DCLM does: the i-th goes to group i modulo their number."""
     ordered = sorted(shards)
     count = max(1, math.ceil(len(ordered) / shards_per_filter))
     return [tuple(ordered[group::count]) for group in range(count)]
@@ -89,10 +89,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ),
         tables=TABLES,
     )
-    tasks = [
-        GroupTask(shards, source, build, method)
-        for shards in groups(source.shards, method.shards_per_filter)
-    ]
+    tasks = [GroupTask(shards, source, build, method) for shards in groups(source.shards, method.shards_per_filter)]
     return run_stage(
         build,
         tasks,

@@ -16,11 +16,13 @@ import pyarrow as pa
 from corpus_dagster.lake import Build, Dataset, Identity, ShardWriter
 from corpus_dagster.language import MODEL_DIGEST
 from corpus_dagster.recipes.model import Recipe
+from corpus_dagster.rules import url_removal
 from corpus_dagster.rules.base import Batch, Texts
 from corpus_dagster.rules.program import Outcome, Program
 from corpus_dagster.schemas import EDITS, FILTERED, SIGNALS, TableSchema
 from corpus_dagster.stages.context import NO_DOCUMENTS, Done, StageContext, count_documents, digests
 from corpus_dagster.stages.run import StageOutcome, run_stage
+from corpus_dagster.text.unicode import UNICODE_VERSION
 from corpus_dagster.text.words import count_tokens, count_words
 
 CODE_VERSION = "1"
@@ -65,7 +67,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
             code_version=CODE_VERSION,
             config=recipe.filter_config(),
             inputs=digests(documents),
-            models={"lid.176": MODEL_DIGEST},
+            models={"lid.176": MODEL_DIGEST, "unicode": UNICODE_VERSION, "tlds": url_removal.names_digest()},
         ),
         tables=tables(recipe),
     )
@@ -120,9 +122,7 @@ def _signals(batch: pa.RecordBatch, outcome: Outcome, program: Program, reasons:
         "value": pa.array(decision.value, pa.float64(), mask=~removed),
     }
     for column in program.columns:
-        columns[column.name] = pa.array(
-            signals.values[column.name], column.type, mask=~signals.known[column.name]
-        )
+        columns[column.name] = pa.array(signals.values[column.name], column.type, mask=~signals.known[column.name])
     return pa.table(columns)
 
 

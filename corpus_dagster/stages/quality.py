@@ -14,6 +14,7 @@ from corpus_dagster.schemas import QUALITY
 from corpus_dagster.stages import deduplicated, duplicates, filtered, quality_model
 from corpus_dagster.stages.context import Done, StageContext, digests
 from corpus_dagster.stages.run import StageOutcome, run_stage
+from corpus_dagster.stored import require_made_from
 
 CODE_VERSION = "1"
 """Raise it when the same inputs give other bytes."""
@@ -46,7 +47,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ShardsFailed: shards failed for good, named in the error.
     """
     rows = context.lake.require(filtered.dataset_name(recipe), crawl)
-    marks = context.lake.require(duplicates.dataset_name(recipe), crawl)
+    marks = require_made_from(context.lake.require(duplicates.dataset_name(recipe), crawl), rows)
     model = quality_model.model_of(context.lake, recipe)
     label = recipe.quality.model.positive_label
     build = context.lake.begin(

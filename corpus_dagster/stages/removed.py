@@ -18,6 +18,7 @@ from corpus_dagster.stages import curated, duplicates, filtered, quality
 from corpus_dagster.stages.context import Done, StageContext, digests
 from corpus_dagster.stages.deduplicated import spans_of
 from corpus_dagster.stages.run import StageOutcome, run_stage
+from corpus_dagster.stored import require_made_from
 from corpus_dagster.text.spans import compose
 
 CODE_VERSION = "1"
@@ -62,6 +63,10 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
     rules, copies, scores, corpus = (
         context.lake.require(stage.dataset_name(recipe), crawl) for stage in (filtered, duplicates, quality, curated)
     )
+    require_made_from(rules, documents)
+    require_made_from(copies, rules)
+    require_made_from(scores, rules, copies)
+    require_made_from(corpus, rules, copies, scores)
     build = context.lake.begin(
         dataset_name(recipe),
         crawl,
@@ -152,7 +157,8 @@ def _spans(task: RemovedTask, documents: pl.DataFrame, survivors: pl.DataFrame) 
     ids = survivors["doc_id"].to_numpy()
     edits = task.filtered.read(task.shard, table="edits")
     names = sorted(set(edits.column("rule").to_pylist()))
-    labels = np.array([names.index(name) for name in edits.column("rule").to_pylist()], dtype=np.int8)
+    position = {name: index for index, name in enumerate(names)}
+    labels = np.array([position[name] for name in edits.column("rule").to_pylist()], dtype=np.int8)
     first = spans_of(edits, ids, labels)
     paragraphs = spans_of(task.duplicates.read(task.shard, table="spans"), ids)
     spans = compose(first, paragraphs.shifted(len(names)))
@@ -218,9 +224,7 @@ def _cells(documents: pl.DataFrame, survivors: pl.DataFrame) -> pa.Table:
 
     return (
         documents.join(kept, on="doc_id", how="left")
-        .with_columns(
-            language=pl.when(pl.col("language") == "").then(pl.lit(UNDETERMINED)).otherwise("language")
-        )
+        .with_columns(language=pl.when(pl.col("language") == "").then(pl.lit(UNDETERMINED)).otherwise("language"))
         .group_by("host", "language")
         .agg(
             documents_in=pl.len().cast(pl.Int64),

@@ -18,6 +18,7 @@ from corpus_dagster.schemas import FUNNEL, HOSTS, REMOVAL_REASONS, SKIPPED_RECOR
 from corpus_dagster.stages import curated, duplicates, filtered, removed
 from corpus_dagster.stages.context import StageContext, digests
 from corpus_dagster.stages.run import StageOutcome, run_alone
+from corpus_dagster.stored import require_made_from
 
 CODE_VERSION = "1"
 """Raise it when the same inputs give other bytes."""
@@ -44,6 +45,8 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         stage: context.lake.require(stage.dataset_name(recipe), crawl)
         for stage in (filtered, duplicates, curated, removed)
     }
+    # `removed` was made from all the others, and would not have been made from some that do not belong together.
+    require_made_from(inputs[removed], documents, *(inputs[stage] for stage in (filtered, duplicates, curated)))
     build = context.lake.begin(
         dataset_name(recipe),
         crawl,
@@ -74,8 +77,8 @@ def funnel(
 ) -> Iterator[dict[str, Any]]:
     """Survival step by step, from the totals of the receipts.
 
-    Up to `text_edits` words and bytes are those of the surviving documents as they came in, so that each step shows what
-    its rule costs; from there on they are those of the edited text.
+    Up to `text_edits` words and bytes are those of the surviving documents as they came in, so that each step shows
+    what its rule costs; from there on they are those of the edited text.
     """
     total = rules.totals["in"]
     left = {name: total[name] for name in ("documents", "words", "bytes")}
@@ -158,9 +161,7 @@ def _hosts(cells: pl.DataFrame) -> pl.DataFrame:
 
 
 def _yields(cells: pl.DataFrame) -> pl.DataFrame:
-    return (
-        cells.group_by("language", "host_group").agg(pl.col(MEASURES).sum()).sort("language", "host_group")
-    )
+    return cells.group_by("language", "host_group").agg(pl.col(MEASURES).sum()).sort("language", "host_group")
 
 
 def _table(schema: TableSchema, key: dict[str, str], rows: Iterator[dict[str, Any]]) -> pa.Table:

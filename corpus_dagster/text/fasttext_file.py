@@ -7,6 +7,7 @@ a model here. The layout is that of fastText 0.9 (file version 12), little-endia
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ LARGEST_WEIGHT = 1e10
 """Trained weights are below 100. Beyond this limit sums of float32 might overflow, and a probability be no number."""
 LARGEST_COUNT_SUM = 10**15
 """fastText's Huffman tree gives an unmade node this count, so that counts must stay below."""
+LARGEST_ROWS = 2**31 - 1
+"""fastText numbers rows with int32."""
 LARGEST_DEQUANTISED = 4 << 30
 """Bytes of a quantised matrix written out in full; the packaged language model takes 3 MB."""
 
@@ -38,6 +41,22 @@ END_OF_LINE = b"</s>"
 
 CENTROIDS = 256
 """Of each part of a product quantiser: a code is one byte."""
+
+_SETTINGS = (
+    "dim",
+    "ws",
+    "epoch",
+    "minCount",
+    "neg",
+    "wordNgrams",
+    "loss",
+    "model",
+    "bucket",
+    "minn",
+    "maxn",
+    "lrUpdateRate",
+)
+"""Names of fastText's options, in the order of their values (int32) in the file."""
 
 _NOT_PRUNED = -1
 
@@ -115,10 +134,7 @@ def read_model(path: Path) -> ModelFile:
         )
     if version not in VERSIONS:
         raise ModelFileError(f"{path} has file version {version}; expected one of {VERSIONS}")
-    settings = {
-        name: reader.number(np.int32, name)
-        for name in "dim ws epoch minCount neg wordNgrams loss model bucket minn maxn lrUpdateRate".split()
-    }
+    settings = {name: reader.number(np.int32, name) for name in _SETTINGS}
     reader.number(np.float64, "t")
     if version == 11:
         settings["maxn"] = 0
@@ -141,8 +157,10 @@ def read_model(path: Path) -> ModelFile:
         needed = words.count + int(pruned[1].max(initial=-1)) + 1
     else:
         needed = words.count + (settings["bucket"] if uses_ngrams else 0)
-    if len(rows) < needed:
-        raise reader.error(f"an input matrix of {len(rows)} rows", f"{needed} for words and n-grams")
+    if not needed <= len(rows) <= LARGEST_ROWS:
+        raise reader.error(
+            f"an input matrix of {len(rows)} rows", f"{needed} for words and n-grams, at most {LARGEST_ROWS}"
+        )
     return ModelFile(
         dimensions=settings["dim"],
         hierarchical=settings["loss"] == HIERARCHICAL_SOFTMAX,
@@ -320,16 +338,9 @@ def _matrix(reader: _Reader, name: str, dimensions: int, quantised: bool) -> tup
 
 def _centroids(reader: _Reader, dimensions: int, name: str) -> list[Buffer]:
     """The centroids of each part of a vector, float32[256, width of the part]."""
-    found, parts, width, last = (
-        reader.number(np.int32, f"the quantiser of {name}") for _ in range(4)
-    )
+    found, parts, width, last = (reader.number(np.int32, f"the quantiser of {name}") for _ in range(4))
     # All parts are equally wide, but the last one may be narrower.
-    if (
-        found != dimensions
-        or width < 1
-        or parts != -(-dimensions // width)
-        or last != dimensions - (parts - 1) * width
-    ):
+    if found != dimensions or width < 1 or parts != -(-dimensions // width) or last != dimensions - (parts - 1) * width:
         raise reader.error(
             f"a quantiser of {found} dimensions in {parts} parts of {width}, the last of {last}",
             f"the parts to cover {dimensions} dimensions",
@@ -337,7 +348,7 @@ def _centroids(reader: _Reader, dimensions: int, name: str) -> list[Buffer]:
     values = reader.array(np.float32, dimensions * CENTROIDS, f"the centroids of {name}")
     _check_weights(reader, values, f"centroids of {name}")
     bounds = [min(part * width, dimensions) * CENTROIDS for part in range(parts + 1)]
-    return [values[a:b].reshape(CENTROIDS, -1) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [values[a:b].reshape(CENTROIDS, -1) for a, b in pairwise(bounds)]
 
 
 def _scaled(reader: _Reader, rows: Buffer, norms: Buffer) -> Buffer:

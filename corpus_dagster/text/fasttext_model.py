@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -49,17 +49,19 @@ _NO_WORD = -1
 NO_LABEL = -1
 """Label index where there are fewer labels than asked for, or no features at all."""
 
-# Sizes of the cache of a model with character n-grams, about 9 MB. Half as much costs a tenth of the speed on
-# web text of mixed languages; more gains nothing, since fewer look-ups meet the processor's cache.
+# Sizes of the cache of a model with character n-grams, 9 MB where all is used. On web text of many languages a
+# quarter of it is slower, since more words are computed again, and so is eight times as much, since the slots
+# no longer fit the processor's cache.
 _CACHE_SLOTS = 1 << 17
 _CACHE_WORDS = 1 << 16
 _CACHE_BYTES = 1 << 20
 _CACHE_ROWS = 1 << 20
 _LONGEST_CACHED = 64
 """Bytes of a word. Longer ones are mostly addresses and hardly repeat."""
-_STRIDE = 4
 _PROBES = 16
 """Slots looked at for a word. Words made to collide are computed anew each time, as fastText does."""
+_STRIDE = 4
+"""Row numbers of a word copied without asking how many it has. Most words of the language model have fewer."""
 
 _FILTER_BYTES = 1 << 18
 """One bit for each of fastText's default of 2,000,000 buckets, so that nothing passes in vain."""
@@ -67,7 +69,10 @@ _FILTER_BYTES = 1 << 18
 _ROWS_AT_ONCE = 2048
 """Row numbers gathered before they are added: more than the n-grams of any cached word (at most 66 * 30)."""
 
+
 class _Settings(NamedTuple):
+    """`ModelFile` has the meaning of most; `words` is their number, `end_row` the row of the end of a line."""
+
     word_ngrams: int
     shortest: int
     longest: int
@@ -177,9 +182,7 @@ class Model:
         """
         return cls(read_model(path))
 
-    def predict_buffers(
-        self, offsets: Buffer, data: Buffer, k: int, newlines: NewlinePolicy
-    ) -> tuple[Buffer, Buffer]:
+    def predict_buffers(self, offsets: Buffer, data: Buffer, k: int, newlines: NewlinePolicy) -> tuple[Buffer, Buffer]:
         """The k most probable labels of each of n texts, as fastText's `predict` of one line gives them.
 
         Args:
@@ -310,7 +313,7 @@ def _hash(text):
 
 @njit(cache=True, nogil=True)
 def _same(a, i, b, j, length):
-    for k in range(length):
+    for k in range(length):  # noqa: SIM110 (a generator, which Numba does not inline)
         if a[i + k] != b[j + k]:
             return False
     return True
@@ -574,9 +577,7 @@ def _sum_rows(settings, lexicon, kept, rows, cache, gathered, hashes, word, hidd
             pending += 1
         if subwords:
             word[0], word[1 + length], word[2 + length] = ord("<"), ord(">"), 0
-            pending, added = _gather_subwords(
-                settings, kept, rows, word, length + 2, gathered, pending, hidden
-            )
+            pending, added = _gather_subwords(settings, kept, rows, word, length + 2, gathered, pending, hidden)
             features += added
             if free >= 0:
                 _remember(cache, word, length, key, tail, free, gathered, before, pending)
@@ -699,9 +700,8 @@ def _best_labels(settings, output, hidden, products, path, scores, nodes, labels
             if size == k and score < scores[0]:
                 continue
             size = _offer(scores, nodes, size, k, score, i)
-    for rank in range(size - 1, -1, -1):
-        if rank:
-            _pop(scores, nodes, rank + 1)
+    for unsorted in range(size, 1, -1):
+        _pop(scores, nodes, unsorted)
     for rank in range(size):
         labels[rank] = nodes[rank]
         probabilities[rank] = np.float32(math.exp(scores[rank]))
@@ -762,6 +762,4 @@ def _predict(
         factor = np.float32(1.0 / features)
         for j in range(len(hidden)):
             hidden[j] *= factor
-        _best_labels(
-            settings, output, hidden, products, path, scores, nodes, labels[i], probabilities[i]
-        )
+        _best_labels(settings, output, hidden, products, path, scores, nodes, labels[i], probabilities[i])
