@@ -61,3 +61,4 @@ lock: setup
 
 clean:
 	@rm -rf $(VENV) $(DAGSTER_HOME) .corpus lake
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,7 @@
 """`warc_files`: which files of a crawl a run reads. Chosen once here; everything downstream follows the choice."""
 
+from typing import Literal
+
 import dagster as dg
 from pydantic import Field
 
@@ -15,7 +17,10 @@ KEY = dg.AssetKey("warc_files")
 class WarcFilesConfig(dg.Config):
     """How much of a crawl to read. The choice is by hash of the path: a larger share contains a smaller one."""
 
-    share_of_files: float = Field(default=1.0, gt=0, le=1, description="share of the crawl's WARC files")
+    share_of_files: float = Field(default=1.0, gt=0, le=1, description="share of the crawl's files")
+    archive: Literal["warc", "wet"] = Field(
+        default="warc", description="warc for pages as they were fetched, wet for the text Common Crawl took from them"
+    )
     max_files: int = Field(default=0, ge=0, description="most files to read; 0 for no limit")
 
 
@@ -47,13 +52,14 @@ def build_warc_files(crawls: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         pool: PoolResource,
         source: SourceResource,
     ) -> dg.MaterializeResult:
-        """The WARC files of the crawl to read, from its `warc.paths.gz`, with their position in the full list."""
+        """The files of the crawl to read, from its `warc.paths.gz` or `wet.paths.gz`, with their position in it."""
         outcome = warc_files.run(
             stage_context(context, lake, pool),
             source.open(),
             context.partition_key,
             share=config.share_of_files,
             max_files=config.max_files or None,
+            kind=config.archive,
         )
         return materialized(outcome, warc_files.TABLES, verdicts=[checks.schema(outcome.dataset, warc_files.TABLES)])
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 import xxhash
@@ -28,7 +29,9 @@ COLLINFO_URL = "https://index.commoncrawl.org/collinfo.json"
 MAX_LISTING = 1 << 28
 """Longest listing of paths, in bytes unpacked; 100,000 paths of a large crawl take 14 MB."""
 
-_FIRST_WARC_YEAR = 2013
+ArchiveKind = Literal["warc", "wet"]
+"""What a crawl's files hold: pages, or text taken from them by the crawl's owner."""
+
 # CC-MAIN-2024-10 by year and week; CC-MAIN-2008-2009 and CC-MAIN-2012 before there were weeks in the names.
 _COMMON_CRAWL = re.compile(r"CC-MAIN-(\d{4})(?:-(\d{2})|-\d{4})?")
 _CRAWL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -148,11 +151,13 @@ def _local_folder(source: str) -> Path | None:
 
 def _crawls_in(folder: Path) -> tuple[Crawl, ...]:
     data = folder / "crawl-data"
-    names = [entry.name for entry in data.iterdir() if (entry / "warc.paths.gz").is_file()] if data.is_dir() else []
+    listings = [f"{kind}.paths.gz" for kind in get_args(ArchiveKind)]
+    folders = data.iterdir() if data.is_dir() else ()
+    names = [entry.name for entry in folders if any((entry / listing).is_file() for listing in listings)]
     if not names:
         raise CatalogError(
-            f"no crawl in {folder}: expected crawl-data/<crawl>/warc.paths.gz in it; set the source to `sample`, to a "
-            "folder laid out like this, or to the URI of one"
+            f"no crawl in {folder}: expected crawl-data/<crawl>/warc.paths.gz or wet.paths.gz in it; set the source to "
+            "`sample`, to a folder laid out like this, or to the URI of one"
         )
     return tuple(Crawl(name) for name in sorted(names, key=lambda name: (_age(name) or (0, 0), name)))
 
@@ -190,15 +195,6 @@ def missing(known: Sequence[Crawl], collinfo: bytes | str) -> list[str]:
     return [name for name in _published(collinfo) if name not in ids]
 
 
-def is_behind(known: Sequence[Crawl], collinfo: bytes | str) -> bool:
-    """Whether crawls are published that are not known.
-
-    Raises:
-        CatalogError: `collinfo` is not Common Crawl's list.
-    """
-    return bool(missing(known, collinfo))
-
-
 def refresh(collinfo: bytes | str, known: Sequence[Crawl]) -> tuple[Crawl, ...]:
     """The known crawls and the published ones that were missing, each before the first younger one.
 
@@ -219,22 +215,23 @@ def refresh(collinfo: bytes | str, known: Sequence[Crawl]) -> tuple[Crawl, ...]:
     return tuple(merged)
 
 
-def archive_format(crawl: str) -> str:
-    """`arc` for Common Crawl's crawls before 2013, `warc` for all others."""
-    age = _age(crawl)
-    return "arc" if age and age[0] < _FIRST_WARC_YEAR else "warc"
+def paths_listing(crawl: str, kind: ArchiveKind = "warc") -> str:
+    """Path of a crawl's list of files below the source.
 
+    That Common Crawl names the list of its crawls before 2013, which are ARC files, `warc.paths.gz` too is unverified.
 
-def paths_listing(crawl: str) -> str:
-    """Path of a crawl's list of files below the source."""
-    return f"crawl-data/{crawl}/warc.paths.gz"
+    Args:
+        crawl: its name.
+        kind: `warc` for pages as they were fetched (ARC as well), `wet` for the text that was taken from them.
+    """
+    return f"crawl-data/{crawl}/{kind}.paths.gz"
 
 
 def parse_paths(listing: bytes) -> list[str]:
     """The paths of a crawl's files, in the order of the listing.
 
     Args:
-        listing: contents of `warc.paths.gz`.
+        listing: contents of `warc.paths.gz` or `wet.paths.gz`.
 
     Raises:
         CatalogError: not gzip, incomplete, too long, empty, or a path that is absolute, leaves the source or stands

@@ -25,12 +25,15 @@ from typing import IO, Literal
 _LENGTH = struct.Struct("<Q")
 _MEMORY = "memory"
 
-WALL_FACTOR = 15
-"""Wall-clock limit in units of the limit on processor time: reached only when the child does not run at all,
-as on a stopped or hopelessly overloaded machine."""
+WALL_FACTOR = 3
+"""Wall-clock limit of a page, sending and answering included, in units of the limit on processor time: a child that is
+not ended by its own timer does not run, as on a stopped or hopelessly overloaded machine."""
 
 START_SECONDS = 60.0
 """Wall-clock limit of the child's start."""
+
+PIPE_BYTES = 1 << 20
+"""Bytes written to or read from a pipe at a time, at most."""
 
 _CHILD = "from corpus_dagster.extraction_sandbox import main; main()"
 
@@ -47,18 +50,20 @@ class Sandbox:
 
     def __init__(self, options: Mapping[str, bool], seconds: float, memory: int) -> None:
         self._config = json.dumps({"options": dict(options), "seconds": seconds, "memory": memory}).encode()
-        self._wall = max(seconds * WALL_FACTOR, 5.0)
+        self._wall = seconds * WALL_FACTOR
         self._child: subprocess.Popen[bytes] | None = None
 
     def extract(self, markup: bytes) -> str | SandboxVerdict:
         """Text of a page given as UTF-8, or why there is none."""
         child = self._child or self._start()
+        deadline = time.monotonic() + self._wall
         try:
-            _send(_pipe(child.stdin), markup)
-            answer = _receive(_pipe(child.stdout), self._wall)
+            _send(_pipe(child.stdin), markup, deadline)
+            answer = _receive(_pipe(child.stdout), deadline)
         except BrokenPipeError:
             answer = None
         except TimeoutError:
+            child.kill()
             self._stop()
             return SandboxVerdict("timeout")
         if answer is not None and answer[:1] == b"t":
@@ -83,11 +88,18 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
             env={**os.environ, "PYTHONPATH": path},
         )
         self._child = child
-        _send(_pipe(child.stdin), self._config)
-        if _receive(_pipe(child.stdout), START_SECONDS) != b"ready":
+        os.set_blocking(_pipe(child.stdin).fileno(), False)
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            _send(_pipe(child.stdin), self._config, deadline)
+            ready = _receive(_pipe(child.stdout), deadline) == b"ready"
+        except (BrokenPipeError, TimeoutError):
+            ready = False
+        if not ready:
             self._stop()
             raise RuntimeError(
                 f"the extraction process did not start (exit status {child.returncode}); "
@@ -117,16 +129,20 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _send(pipe: IO[bytes], message: bytes) -> None:
-    pipe.write(_LENGTH.pack(len(message)))
-    pipe.write(message)
-    pipe.flush()
+def _send(pipe: IO[bytes], message: bytes, deadline: float) -> None:
+    """Write a whole message to a pipe that does not block. Raises TimeoutError when the other side does not read it
+    until `deadline`, in `time.monotonic` seconds."""
+    for part in (_LENGTH.pack(len(message)), message):
+        rest = memoryview(part)
+        while rest:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([], [pipe], [], left)[1]:
+                raise TimeoutError
+            rest = rest[os.write(pipe.fileno(), rest[:PIPE_BYTES]) :]
 
 
-def _receive(pipe: IO[bytes], seconds: float) -> bytes | None:
-    """A whole message; None when the other side is gone. Raises TimeoutError after the given wall-clock
-    time."""
-    deadline = time.monotonic() + seconds
+def _receive(pipe: IO[bytes], deadline: float) -> bytes | None:
+    """A whole message; None when the other side is gone. Raises TimeoutError at `deadline`."""
     buffer = bytearray()
     wanted = _LENGTH.size
     measured = False
@@ -134,7 +150,7 @@ def _receive(pipe: IO[bytes], seconds: float) -> bytes | None:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([pipe], [], [], left)[0]:
             raise TimeoutError
-        part = os.read(pipe.fileno(), min(wanted - len(buffer), 1 << 20))
+        part = os.read(pipe.fileno(), min(wanted - len(buffer), PIPE_BYTES))
         if not part:
             return None
         buffer += part
@@ -158,7 +174,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _send(sink, b"ready")
+    _answer(sink, b"ready")
     while (markup := _read(source)) is not None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
@@ -166,7 +182,13 @@ def main() -> None:
         except MemoryError:
             answer = b"m"
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(sink, answer)
+        _answer(sink, answer)
+
+
+def _answer(sink: IO[bytes], message: bytes) -> None:
+    sink.write(_LENGTH.pack(len(message)))
+    sink.write(message)
+    sink.flush()
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:

@@ -4,7 +4,7 @@ A stage can be killed anywhere and resumed; a reader sees only whole datasets. H
 bucket is `corpus_dagster.objects`; how shards are spread over processes is `corpus_dagster.pool`.
 
     <lake>/<dataset>/crawl=<crawl>/CURRENT              names the committed fingerprint
-    <lake>/<dataset>/crawl=<crawl>/_verdicts/00000.json notes that outlive fingerprints
+    <lake>/<dataset>/crawl=<crawl>/_verdicts/<digest>.json notes that outlive fingerprints
     <lake>/<dataset>/crawl=<crawl>/<fingerprint>/
         part-00000.parquet                              rows of the table `data`, per input shard
         <table>/part-00000.parquet                      rows of any other table
@@ -51,6 +51,9 @@ CURRENT = "CURRENT"
 RECEIPTS = "_shards"
 TIMINGS = "_timings"
 VERDICTS = "_verdicts"
+
+VERDICT_DIGITS = 32
+"""Hexadecimal digits of the name of a file of verdicts: 128 bits."""
 
 ROW_GROUP_BYTES = 64 << 20
 """Uncompressed size at which a row group ends: large enough to scan fast, small enough to hold in memory."""
@@ -344,34 +347,40 @@ class Build:
         self._point_current()
         return dataset
 
-    def verdicts(self, shard: int) -> dict[str, str]:
-        """Reasons recorded for single records of an input shard, by record; they outlive fingerprints.
+    def verdicts(self, about: str) -> dict[str, str]:
+        """Reasons recorded for single records, by record; they outlive fingerprints.
+
+        Args:
+            about: what the records belong to and what was tried with them, such as a file's path and an extractor;
+                notes about anything else are never returned.
 
         Raises:
             LakeError: the notes cannot be read.
         """
-        path = self._verdict_path(shard)
+        path = self._verdict_path(about)
         try:
             content = self.lake.objects.read(path)
         except FileNotFoundError:
             return {}
-        notes = _parse(content)
-        if notes is None or not all(isinstance(v, str) for v in notes.values()):
+        reasons = (_parse(content) or {}).get("reasons")
+        if not isinstance(reasons, dict) or not all(isinstance(v, str) for v in reasons.values()):
             raise LakeError(
-                f"{self.lake.objects.location(path)} is not a JSON object of reasons; delete it, and the "
-                "guards decide anew for the records of this shard"
+                f"{self.lake.objects.location(path)} holds no JSON object of reasons; delete it, and the "
+                "guards decide anew for the records of this file"
             )
-        return notes
+        return reasons
 
-    def record_verdict(self, shard: int, record: int | str, reason: str) -> None:
-        """Note durably that a record was given up, and why. The first reason stands; one writer per shard."""
-        notes = self.verdicts(shard)
-        if str(record) not in notes:
-            notes[str(record)] = reason
-            self.lake.objects.write(self._verdict_path(shard), _json_bytes(notes, indent=1))
+    def record_verdict(self, about: str, record: str, reason: str) -> None:
+        """Note durably that a record was given up, and why. The first reason stands; one writer per `about`."""
+        reasons = self.verdicts(about)
+        if record not in reasons:
+            reasons[record] = reason
+            notes = {"about": about, "reasons": reasons}
+            self.lake.objects.write(self._verdict_path(about), _json_bytes(notes, indent=1))
 
-    def _verdict_path(self, shard: int) -> str:
-        return f"{_folder(self.name, self.crawl)}/{VERDICTS}/{shard:05d}.json"
+    def _verdict_path(self, about: str) -> str:
+        name = hashlib.sha256(about.encode()).hexdigest()[:VERDICT_DIGITS]
+        return f"{_folder(self.name, self.crawl)}/{VERDICTS}/{name}.json"
 
     def _point_current(self) -> None:
         path = f"{_folder(self.name, self.crawl)}/{CURRENT}"

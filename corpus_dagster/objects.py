@@ -14,7 +14,7 @@ import io
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -34,7 +34,9 @@ UPLOAD_CHUNK = 16 << 20
 UPLOADS_AT_ONCE = 4
 """Pieces in flight per upload; with `UPLOAD_CHUNK` this bounds the memory of a put to 64 MB."""
 
-CLIENT_OPTIONS = frozenset({"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url"})
+CLIENT_OPTIONS = frozenset(
+    {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url", "user_agent"}
+)
 """Options of the HTTP client; every other option configures S3 itself (obstore's `S3Config`)."""
 
 TRANSIENT_ERRORS: tuple[type[Exception], ...] = (OSError, GenericError, JoinError)
@@ -366,14 +368,37 @@ class RangeReader(io.RawIOBase):
 def _open_store(uri: str, options: Options) -> ObjectStore:
     if not uri.startswith("s3://"):
         return LocalStore(uri)
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    client = _plain_http(options) | {k: v for k, v in options if k in CLIENT_OPTIONS}
-    config = {k: v for k, v in options if k not in CLIENT_OPTIONS}
     try:
-        return S3Store(bucket, prefix=prefix or None, config=cast(Any, config), client_options=cast(Any, client))
+        return open_bucket(uri, options)
     except (BaseError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
-        raise StorageError(f"{uri}: options {sorted(config | client)} do not open a bucket: {first_line}") from error
+        raise StorageError(f"{uri}: options {sorted(dict(options))} do not open a bucket: {first_line}") from error
+
+
+def open_bucket(
+    uri: str, options: Options, *, client: Mapping[str, Any] | None = None, retries: Mapping[str, Any] | None = None
+) -> S3Store:
+    """Open `s3://bucket/prefix`; HTTP without TLS is allowed where the endpoint asks for it.
+
+    Args:
+        uri: address of the bucket.
+        options: of obstore and of its HTTP client.
+        client: options of the HTTP client that hold where `options` has none.
+        retries: obstore's retry policy; None for its own.
+
+    Raises:
+        BaseError: an option is unknown or wrong.
+    """
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    http = {**(client or {}), **_plain_http(options), **{k: v for k, v in options if k in CLIENT_OPTIONS}}
+    config = {k: v for k, v in options if k not in CLIENT_OPTIONS}
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        config=cast(Any, config),
+        client_options=cast(Any, http),
+        retry_config=cast(Any, dict(retries) if retries else None),
+    )
 
 
 def _plain_http(options: Options) -> dict[str, str]:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import (
@@ -26,7 +27,9 @@ from obstore.exceptions import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from obstore.store import HTTPStore, ObjectStore, S3Store
+from obstore.store import HTTPStore, ObjectStore
+
+from corpus_dagster.objects import CLIENT_OPTIONS, Options, open_bucket
 
 T = TypeVar("T")
 
@@ -42,13 +45,6 @@ the pages they read, and a fixed schedule can be tested."""
 
 REQUEST_TIMEOUT = "120s"
 """Longest time for one request. A chunk takes seconds on a sound line; a stalled one is asked for again."""
-
-CLIENT_OPTIONS = frozenset(
-    {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url", "user_agent"}
-)
-"""Options of the HTTP client; every other option configures S3 itself (obstore's `S3Config`)."""
-
-Options = tuple[tuple[str, str], ...]
 
 _FINAL = (InvalidPathError, NotSupportedError, PermissionDeniedError, UnauthenticatedError)
 
@@ -98,6 +94,15 @@ class Source:
     def is_local(self) -> bool:
         """Whether it is a directory of this machine."""
         return "://" not in self.uri
+
+    @property
+    def identity(self) -> str | None:
+        """What tells this source from another: its address without user, password and query. None for a directory:
+        the same files are the same source on any machine."""
+        if self.is_local:
+            return None
+        parts = urlsplit(self.uri)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def location(self, path: str) -> str:
         """The full address of a file, for messages."""
@@ -240,21 +245,13 @@ class _RangeReader(io.RawIOBase):
 
 @functools.lru_cache(maxsize=16)
 def _store(uri: str, options: Options) -> ObjectStore:
-    client: dict[str, Any] = {"timeout": REQUEST_TIMEOUT, "allow_http": uri.startswith("http://")}
-    client |= {name: value for name, value in options if name in CLIENT_OPTIONS}
     # Retries are ours: obstore's are jittered, and say nothing of the path and the offset.
     retries: Any = {"max_retries": 0}
-    if not uri.startswith("s3://"):
-        return HTTPStore.from_url(uri, client_options=cast(Any, client), retry_config=retries)
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    config = {name: value for name, value in options if name not in CLIENT_OPTIONS}
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        config=cast(Any, config),
-        client_options=cast(Any, client),
-        retry_config=retries,
-    )
+    if uri.startswith("s3://"):
+        return open_bucket(uri, options, client={"timeout": REQUEST_TIMEOUT}, retries=retries)
+    client: dict[str, Any] = {"timeout": REQUEST_TIMEOUT, "allow_http": uri.startswith("http://")}
+    client |= {name: value for name, value in options if name in CLIENT_OPTIONS}
+    return HTTPStore.from_url(uri, client_options=cast(Any, client), retry_config=retries)
 
 
 def _first_line(error: BaseException) -> str:

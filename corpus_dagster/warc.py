@@ -375,7 +375,7 @@ def _frames(window: _Window, origin: int | None = None) -> Iterator[_Frame | Ski
         if not head:
             return
         layout = _layout(head)
-        if layout is None and len(head) == HEAD_BYTES:
+        if layout is None and len(head) == HEAD_BYTES and not _HEADER_END.search(head):
             head = window.peek(MAX_HEADER)
             layout = _layout(head)
         if layout is None:
@@ -390,7 +390,6 @@ def _frames(window: _Window, origin: int | None = None) -> Iterator[_Frame | Ski
         if length > MAX_RECORD and window.went_back and not window.affords(length):
             # There was much damage before: a body this long would be read in full only to be read again.
             yield Skipped(offset, "damaged", f"{length} bytes declared, after damage")
-            window.rewind(body_start - 1)
             if not window.find_record():
                 return
             continue
@@ -495,6 +494,7 @@ class _Member:
         self.finished = True
         self.fault: Literal["damaged", "truncated_file"] | None = None
         self.detail = ""
+        self._reread = 0
 
     def _more(self) -> bool:
         """Read on; what was used up is dropped."""
@@ -541,9 +541,13 @@ class _Member:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def resync(self, position: int) -> bool:
-        """Go to the first member at or after a position which holds the start of a record."""
-        self._stream.seek(position)
-        self._raw, self._at, self._end = b"", 0, position
+        """Go to the first member at or after a position which holds the start of a record; from where reading stopped,
+        if too much was read twice."""
+        reached = self._end - len(self._raw) + self._at
+        if self._reread + reached - position <= REREAD_FACTOR * self._end + REREAD_SLACK:
+            self._reread += reached - position
+            self._stream.seek(position)
+            self._raw, self._at, self._end = b"", 0, position
         while True:
             found = self._raw.find(_GZIP_MAGIC, self._at)
             if found < 0:
@@ -554,7 +558,7 @@ class _Member:
             self._at = found
             if len(self._raw) - found < MAX_HEADER and self._more():
                 continue
-            if _holds_record(self._raw[self._at : self._at + MAX_HEADER]):
+            if _holds_record(self._raw[self._at : self._at + 2 * RESYNC_OVERLAP]):
                 return True
             self._at += 1
 

@@ -234,7 +234,7 @@ def test_the_funnel_is_shown_whole(site: Site, first: Events) -> None:
 
 def test_every_check_of_the_graph_is_evaluated_and_passes(run: dg.ExecuteInProcessResult, first: Events) -> None:
     graph = definitions.build_definitions(Settings()).resolve_asset_graph()
-    specs = {graph.get_check_spec(check) for check in graph.asset_check_keys if check.asset_key in first}
+    specs = [graph.get_check_spec(check) for check in graph.asset_check_keys if check.asset_key in first]
     promised = {(spec.asset_key, spec.name): spec.blocking for spec in specs}
     evaluations = run.get_asset_check_evaluations()
     assert {(each.asset_key, each.check_name): each.blocking for each in evaluations} == promised

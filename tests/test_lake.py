@@ -620,21 +620,23 @@ def test_a_file_cannot_take_the_name_of_something_else(lake: Lake, tmp_path: Pat
 
 def test_verdicts_outlive_fingerprints_and_the_first_reason_stands(lake: Lake) -> None:
     build = lake_jobs.begin(lake, threshold=1)
-    assert build.verdicts(3) == {}
-    build.record_verdict(3, 1234, "timeout")
-    build.record_verdict(3, "urn:x", "memory")
-    build.record_verdict(3, 1234, "other")
-    assert lake_jobs.begin(lake, threshold=2).verdicts(3) == {"1234": "timeout", "urn:x": "memory"}
-    assert build.verdicts(4) == {}
+    assert build.verdicts("file 3") == {}
+    build.record_verdict("file 3", "1234", "timeout")
+    build.record_verdict("file 3", "urn:x", "memory")
+    build.record_verdict("file 3", "1234", "other")
+    assert lake_jobs.begin(lake, threshold=2).verdicts("file 3") == {"1234": "timeout", "urn:x": "memory"}
+    assert build.verdicts("file 4") == {}
 
 
-def test_damaged_verdicts_are_an_error_that_names_them(lake: Lake) -> None:
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"reasons": {"1": 2}}', b'{"reasons": ["timeout"]}'])
+def test_damaged_verdicts_are_an_error_that_names_them(lake: Lake, content: bytes) -> None:
     build = lake_jobs.begin(lake)
-    build.record_verdict(3, 1, "timeout")
-    path = Path(lake.uri, "pages", f"crawl={CRAWL}", "_verdicts", "00003.json")
-    path.write_bytes(b"{")
+    build.record_verdict("file 3", "1", "timeout")
+    (path,) = Path(lake.uri, "pages", f"crawl={CRAWL}", "_verdicts").iterdir()
+    assert json.loads(path.read_bytes())["about"] == "file 3"
+    path.write_bytes(content)
     with pytest.raises(LakeError, match=str(path)):
-        build.verdicts(3)
+        build.verdicts("file 3")
 
 
 def test_durations_stand_beside_the_data_and_change_no_digest(lake: Lake) -> None:

@@ -3,6 +3,8 @@ judged."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +51,11 @@ MAX_SAMPLES = 20
 NO_TEXT = "no_text"
 """Reason: a page was fetched, but nothing is left of it as text."""
 
+MAX_AUTHORITY = 1024
+"""Longest user, host and port of a URL, in characters. Hosts end at 253; normalising them takes time quadratic in their
+length."""
+
+_AUTHORITY_END = re.compile(r"[/?#\\]")
 _HOST = re.compile(r"[a-z0-9_.\-]{1,253}|\[[0-9a-f:.]+\]")
 
 ROW_BITS = 32
@@ -140,10 +147,11 @@ def identity(settings: DocumentsSettings, inputs: Mapping[str, str]) -> Identity
 def write_documents(task: DocumentsTask) -> Done:
     """Read one archive file and write its documents and its receipt."""
     tally = Tally()
-    recorded = task.build.verdicts(task.shard)
+    tried = verdict_scope(task.path, task.settings.extraction)
+    recorded = task.build.verdicts(tried)
 
-    def record(offset: int, reason: str) -> None:
-        task.build.record_verdict(task.shard, offset, reason)
+    def record(page: str, reason: str) -> None:
+        task.build.record_verdict(tried, page, reason)
 
     with task.build.shard(task.shard) as writer, task.source.open(task.path) as stream:
         for batch in documents(stream, task.shard, task.settings, tally, recorded, record):
@@ -152,13 +160,24 @@ def write_documents(task: DocumentsTask) -> Done:
     return Done((task.shard,), tally.documents, tally.bytes)
 
 
+def verdict_scope(path: str, settings: ExtractionSettings) -> str:
+    """What verdicts on the pages of a file hold for: this file, this extractor, these settings."""
+    return json.dumps([path, EXTRACTOR, EXTRACTOR_VERSION, asdict(settings)], sort_keys=True)
+
+
+def page_key(item: Capture) -> str:
+    """What a verdict on a page is recorded under: where it stands and what it holds."""
+    # The digest, because offset and record id may be the same in a crawl that was written anew.
+    return f"{item.offset} {item.record_id} {hashlib.sha256(item.body).hexdigest()[:32]}"
+
+
 def documents(
     stream: BinaryIO,
     shard: int,
     settings: DocumentsSettings,
     tally: Tally,
     verdicts: Mapping[str, str] | None = None,
-    record_verdict: Callable[[int, str], None] | None = None,
+    record_verdict: Callable[[str, str], None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The documents of an archive file, in its order, in batches of the schema `DOCUMENTS`.
 
@@ -167,8 +186,8 @@ def documents(
         shard: its number, for `doc_id`.
         settings: extraction and language.
         tally: is counted up as batches are made; complete when the iterator ends.
-        verdicts: recorded reasons by record offset (as text): pages that are not tried again.
-        record_verdict: called with (offset, reason) for a new verdict.
+        verdicts: recorded reasons by `page_key`: pages that are not tried again.
+        record_verdict: called with (key, reason) for a new verdict, before the page is given up.
     """
     verdicts = verdicts or {}
     pending = _Rows()
@@ -183,10 +202,10 @@ def documents(
                     )
                 continue
             decoded = decode(item.body, item.charset, html=item.html)
-            known = verdicts.get(str(item.offset))
+            known = verdicts.get(page_key(item)) if verdicts else None
             text, how, verdict = _text(extractor, item, decoded, known)
             if verdict is not None and known is None and record_verdict is not None:
-                record_verdict(item.offset, verdict)
+                record_verdict(page_key(item), verdict)
             if verdict is not None:
                 tally.verdicts[verdict] += 1
             if not text:
@@ -275,6 +294,9 @@ def host_of(url: str) -> str:
 
     Hosts in letters beyond ASCII come back in their `xn--` form, so that one host has one name.
     """
+    authority = _AUTHORITY_END.split(url.partition("//")[2], maxsplit=1)[0]
+    if len(authority) > MAX_AUTHORITY:
+        return ""
     try:
         host = (urlsplit(url).hostname or "").rstrip(".").lower()
         if not host.isascii():

@@ -20,7 +20,15 @@ DATASET = "warc_files"
 TABLES = {"data": WARC_FILES}
 
 
-def run(context: StageContext, source: Source, crawl: str, *, share: float, max_files: int | None) -> StageOutcome:
+def run(
+    context: StageContext,
+    source: Source,
+    crawl: str,
+    *,
+    share: float,
+    max_files: int | None,
+    kind: catalog.ArchiveKind = "warc",
+) -> StageOutcome:
     """List the files of a crawl.
 
     Args:
@@ -29,12 +37,13 @@ def run(context: StageContext, source: Source, crawl: str, *, share: float, max_
         crawl: its name.
         share: share of its files to read, chosen by hash of the path.
         max_files: most files to read; None for no limit.
+        kind: which of the crawl's listings to choose from: its pages, or the text taken from them.
 
     Raises:
-        SourceError: the crawl's `warc.paths.gz` cannot be read.
+        SourceError: the crawl's `warc.paths.gz` or `wet.paths.gz` cannot be read.
         CatalogError: it is no list of paths.
     """
-    paths = catalog.parse_paths(source.read(catalog.paths_listing(crawl)))
+    paths = catalog.parse_paths(source.read(catalog.paths_listing(crawl, kind)))
     chosen = catalog.choose(paths, share, max_files)
     files = pa.table(
         {
@@ -48,7 +57,8 @@ def run(context: StageContext, source: Source, crawl: str, *, share: float, max_
         crawl,
         identity=Identity(
             code_version=CODE_VERSION,
-            config={"share": share, "max_files": max_files},
+            # Two remote sources may have other files under the same paths, and their sizes are not known.
+            config={"share": share, "max_files": max_files, "archive": kind, "source": source.identity},
             # Sizes are part of it: a local crawl that was written anew under the same names is another crawl.
             inputs={"files": hashlib.sha256(str(files.to_pydict()).encode()).hexdigest()},
         ),

@@ -88,9 +88,7 @@ def two_stages(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     """Build and write the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ucd", type=Path, help=f"directory of the UCD, version {unicode.UNICODE_VERSION}")
     parser.add_argument("output", type=Path, nargs="?", default=unicode.TABLES)
     arguments = parser.parse_args()
