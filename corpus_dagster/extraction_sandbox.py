@@ -112,10 +112,7 @@ class Sandbox:
         if child is None:
             return
         for pipe in (child.stdin, child.stdout):
-            try:
-                _pipe(pipe).close()
-            except BrokenPipeError:
-                continue
+            _pipe(pipe).close()
         try:
             child.wait(0.5)
         except subprocess.TimeoutExpired:

@@ -73,8 +73,8 @@ def what_if(lake: Lake, current: Recipe, changed: Recipe, crawl: str) -> WhatIf:
         survivors.append(table.column("doc_id").to_numpy()[decision.reason == KEPT])
     if let_through:
         notes.append(
-            f"{let_through:,} documents would pass a gate that stops them now; nothing behind it was measured for them, so "
-            "they stay undecided"
+            f"{let_through:,} documents would pass a gate that stops them now; nothing behind it was measured for "
+            "them, so they stay undecided"
         )
     steps = _filter_steps([check.reason for check in checks], total, _left_now(old, stored), stopped, unknown)
     kept = np.concatenate(survivors) if survivors else np.zeros(0, np.int64)

@@ -4,6 +4,8 @@ set -eu
 bin=.venv/bin
 # The demo is about the sample, whatever the shell's environment points at.
 export CORPUS_SOURCE=sample CORPUS_LAKE="$PWD/lake" CORPUS_WORK="$PWD/.corpus"
+# The sample is small: starting worker processes for each stage would take longer than the work.
+export CORPUS_WORKERS=1
 unset CORPUS_RECIPES CORPUS_CATALOG
 mkdir -p "$CORPUS_WORK"
 log="$CORPUS_WORK/demo.log"

@@ -116,38 +116,23 @@ def test_refresh_adds_what_is_missing_in_its_place_and_drops_nothing() -> None:
     assert catalog.missing(known, published) == ["CC-MAIN-2014-15", "CC-MAIN-2014-35", "CC-MAIN-2015-06"]
 
 
-def test_a_catalogue_is_behind_when_a_crawl_is_published_that_it_lacks() -> None:
-    known = catalog.load()
-    assert not catalog.is_behind(known, collinfo("CC-MAIN-2026-39", "CC-MAIN-2026-34").decode())
-    assert catalog.is_behind(known, collinfo("CC-MAIN-2026-44", "CC-MAIN-2026-39"))
-
-
 @pytest.mark.parametrize("text", ["<html>", "[]", "{}", '[{"name": "x"}]', '[{"id": 3}]', '[{"id": "../x"}]', "[7]"])
 def test_anything_but_a_list_of_crawls_is_refused(text: str) -> None:
     with pytest.raises(CatalogError, match="collinfo"):
         catalog.refresh(text, ())
 
 
-@pytest.mark.parametrize(
-    ("crawl", "expected"),
-    [
-        ("CC-MAIN-2008-2009", "arc"),
-        ("CC-MAIN-2009-2010", "arc"),
-        ("CC-MAIN-2012", "arc"),
-        ("CC-MAIN-2013-20", "warc"),
-        ("CC-MAIN-2026-39", "warc"),
-        ("SAMPLE-2025-05", "warc"),
-        ("intranet-2009", "warc"),
-    ],
-)
-def test_archives_are_arc_before_2013(crawl: str, expected: str) -> None:
-    assert catalog.archive_format(crawl) == expected
-
-
 def test_paths_come_in_the_order_of_the_listing() -> None:
     assert catalog.parse_paths(listing(*PATHS, "")) == PATHS
     assert catalog.parse_paths(listing("b/1", "") + listing("a/2")) == ["b/1", "a/2"]
     assert catalog.paths_listing("CC-MAIN-2024-10") == "crawl-data/CC-MAIN-2024-10/warc.paths.gz"
+    assert catalog.paths_listing("CC-MAIN-2024-10", "wet") == "crawl-data/CC-MAIN-2024-10/wet.paths.gz"
+
+
+def test_a_folder_may_hold_extracted_text_only(tmp_path: Path) -> None:
+    (tmp_path / "crawl-data" / "private").mkdir(parents=True)
+    (tmp_path / "crawl-data" / "private" / "wet.paths.gz").write_bytes(listing("a.wet.gz"))
+    assert catalog.for_source(str(tmp_path)) == (Crawl("private"),)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus_dagster.extraction import ExtractionSettings
+from corpus_dagster.extraction_sandbox import Sandbox
 from corpus_dagster.lake import Build, Dataset, Lake
 from corpus_dagster.schemas import DOCUMENTS
 from corpus_dagster.source import Source
@@ -141,20 +143,76 @@ def test_an_empty_file_is_a_shard_without_rows(tmp_path: Path) -> None:
     assert (dataset.rows(), dataset.totals["records"]) == (0, 0)
 
 
-def test_a_verdict_is_recorded_and_replayed(tmp_path: Path) -> None:
-    slow = page("<div>" * 2_000 + "<p>word</p>" * 60_000)
-    settings = DocumentsSettings(ExtractionSettings(max_cost=10**15, backstop_seconds=0.5))
-    first = write(tmp_path, page(article()) + slow, settings)
-    assert first.totals["verdicts"] == {"timeout": 1}
-    build = build_in(tmp_path)
-    assert list(build.verdicts(3).values()) == ["timeout"]
-    # Far more time would be allowed now, but the verdict stands, so that the bytes stay the same.
-    patient = DocumentsSettings(replace(settings.extraction, backstop_seconds=60.0))
+SLOW = page("<div>" * 2_000 + "<p>word</p>" * 60_000)
+HASTY = DocumentsSettings(ExtractionSettings(max_cost=10**15, backstop_seconds=0.5))
+
+
+class TriedError(Exception):
+    """The page was extracted although a verdict on it is recorded."""
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """A file whose second page was given up; from now on, trying a page in the child process raises `TriedError`."""
+    dataset = write(tmp_path, page(article()) + SLOW, HASTY)
+
+    def fail(*_: object) -> str:
+        raise TriedError
+
+    monkeypatch.setattr(Sandbox, "extract", fail)
+    return dataset
+
+
+def test_a_verdict_is_recorded_and_replayed(judged: Dataset, tmp_path: Path) -> None:
+    assert judged.totals["verdicts"] == {"timeout": 1}
+    rows = judged.read(3)
+    assert rows["extractor"].to_pylist() == ["main_content", "plain"]
+    notes = build_in(tmp_path).verdicts(stage.verdict_scope("file.warc.gz", HASTY.extraction))
+    assert list(notes.values()) == ["timeout"]
+    # Trying it again would raise: the verdict stands, so that the bytes stay the same, under any shard number.
+    again = write(tmp_path, page(article()) + SLOW, HASTY)
+    assert (again.read(3).equals(rows), again.totals["verdicts"]) == (True, {"timeout": 1})
     tally = Tally()
     with open(tmp_path / "file.warc.gz", "rb") as stream:
-        again = pa.Table.from_batches(stage.documents(stream, 3, patient, tally, build.verdicts(3)))
-    assert again.equals(first.read(3))
-    assert tally.verdicts == {"timeout": 1}
+        moved = pa.Table.from_batches(stage.documents(stream, 8, HASTY, tally, notes))
+    assert moved["text"].equals(rows["text"])
+
+
+@pytest.mark.parametrize("change", ["page", "place", "record", "settings", "extractor", "path"])
+def test_a_verdict_holds_for_its_page_and_extractor_only(
+    judged: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    data, settings, path = page(article()) + SLOW, HASTY, "file.warc.gz"
+    if change == "page":
+        data = page(article()) + page("<div>" * 2_000 + "<p>wort</p>" * 60_000)
+    elif change == "place":
+        data = page(article()) * 2 + SLOW
+    elif change == "record":
+        data = page(article()) + gzip.compress(gzip.decompress(SLOW).replace(b"uuid:1>", b"uuid:2>"), mtime=0)
+    elif change == "settings":
+        settings = DocumentsSettings(replace(HASTY.extraction, backstop_seconds=60.0))
+    elif change == "extractor":
+        monkeypatch.setattr(stage, "EXTRACTOR_VERSION", "0.0.1")
+    else:
+        path = "crawl-data/other.warc.gz"
+        (tmp_path / "crawl-data").mkdir()
+    (tmp_path / path).write_bytes(data)
+    with pytest.raises(TriedError):
+        stage.write_documents(DocumentsTask(3, path, build_in(tmp_path), Source.at(tmp_path), settings))
+
+
+def test_a_verdict_is_written_before_the_page_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def batch(*_: object) -> pa.RecordBatch:
+        raise Killed
+
+    monkeypatch.setattr(stage._Rows, "batch", batch)
+    with pytest.raises(Killed):
+        write(tmp_path, SLOW, HASTY)
+    notes = build_in(tmp_path).verdicts(stage.verdict_scope("file.warc.gz", HASTY.extraction))
+    assert list(notes.values()) == ["timeout"]
 
 
 def test_settings_are_json_for_the_fingerprint() -> None:
@@ -188,3 +246,25 @@ def test_no_url_makes_it_raise(tail: str) -> None:
     for url in (tail, "http://" + tail, "http://a" + tail + "/"):
         assert host_of(url) == host_of(url).lower()
         clean_url(url).encode()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://" + "e\u0316\u0301" * 20_000 + "/",
+        "http://" + "é." * 30_000,
+        "http://" + "é" * 60_000 + ":80/x",
+        "http://" + "@" * 60_000,
+        "http://" + "[" * 60_000 + "]",
+        "http://" + "%41" * 20_000,
+    ],
+)
+def test_hosts_of_any_length_cost_little(url: str) -> None:
+    started = time.perf_counter()
+    assert host_of(url) == ""
+    assert time.perf_counter() - started < 0.1
+
+
+def test_a_long_path_leaves_the_host_as_it_is() -> None:
+    for tail in ("/", "?", "#"):
+        assert host_of("http://a.example" + tail + "x/" * 30_000) == "a.example"

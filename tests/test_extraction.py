@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ from resiliparse.parse.html import HTMLTree, NodeType
 
 from corpus_dagster.charset import codec_for, decode
 from corpus_dagster.extraction import Extraction, ExtractionSettings, Extractor, cost, plain_text
-from corpus_dagster.extraction_sandbox import Sandbox, SandboxVerdict
+from corpus_dagster.extraction_sandbox import WALL_FACTOR, Sandbox, SandboxVerdict
 from corpus_dagster.text.htmlscan import FLAGS, KEYS, _scan, _strip, measure
 
 SLOWEST = 5.0
@@ -260,6 +262,51 @@ def test_a_page_without_enough_memory_is_judged() -> None:
         box.close()
 
 
+@pytest.mark.parametrize("size", [10, 5_000_000])
+def test_a_child_that_does_not_run_holds_nobody_up(size: int) -> None:
+    """Neither where the answer does not come nor where the page itself cannot be sent."""
+    box = Sandbox(ExtractionSettings().options(), 0.4, 1 << 30)
+    try:
+        assert box.extract(b"<p>fine</p>") == "fine"
+        assert box._child
+        os.kill(box._child.pid, signal.SIGSTOP)
+        started = time.perf_counter()
+        answer = box.extract(b"<p>" + b"x" * size)
+        assert time.perf_counter() - started < 0.4 * WALL_FACTOR + 1
+        assert isinstance(answer, SandboxVerdict)
+        assert answer.reason == "timeout"
+        assert box.extract(b"<p>fine</p>") == "fine"
+    finally:
+        box.close()
+
+
+@pytest.mark.slow
+def test_a_page_that_never_ends_takes_no_more_than_five_seconds_of_a_processor() -> None:
+    with Extractor(ExtractionSettings(max_cost=10**15)) as lenient:
+        lenient.extract("<p>x</p>" * 100_000)
+        page = slow_page(400_000)
+        began, spent = time.perf_counter(), _processor_seconds()
+        assert lenient.extract(page).verdict == "timeout"
+        assert _processor_seconds() - spent < SLOWEST
+        assert time.perf_counter() - began < 4.0 * WALL_FACTOR + 1
+
+
+def _processor_seconds() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
+
+
+def test_pages_at_the_bound_have_memory_enough() -> None:
+    pages = ["<p>x" * 400_000, "<div>x</div>" * 380_000, "<p>Some words of a paragraph.</p>" * 300_000]
+    with Extractor(ExtractionSettings()) as instance:
+        for page in pages:
+            assert instance.settings.sandbox_cost < cost(measure(page.encode())) < instance.settings.max_cost
+            result = instance.extract(page)
+            assert (result.extractor, result.verdict) == ("main_content", None)
+
+
 def test_pages_in_the_child_process_give_the_same_text(extractor: Extractor) -> None:
     page = "<article>" + "<p>Ein Absatz mit Ümläuten und mehr Wörtern darin.</p>" * 500 + "</article>"
     with Extractor(ExtractionSettings(sandbox_cost=0)) as boxed:
@@ -322,6 +369,12 @@ def _alive(pid: int) -> bool:
             "cp1251",
             "detected",
         ),
+        (
+            ("이 문서는 문자 집합을 선언하지 않습니다. 그래도 읽을 수 있어야 합니다. " * 9).encode("euc-kr"),
+            "",
+            "cp949",
+            "detected",
+        ),
         ("grüße".encode(), "", "utf-8", "detected"),
         (b"plain", "", "utf-8", "detected"),
         ("grüße aus köln".encode(), "iso-8859-1", "utf-8", "detected"),
@@ -359,3 +412,33 @@ def test_decoded_text_is_sound_unicode(label: str, body: bytes) -> None:
     assert codec_for(decoded.charset) or decoded.charset
     if decoded.utf8:
         assert decoded.text.encode() == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<meta " * 300 + b"charset=" + b" " * 2_200,
+        b"<meta " * 170 + (b"charset=" + b" " * 1_000) * 3,
+        b"<meta " + b"charset=" * 500,
+        b"<?xml " + b"encoding = " * 400,
+        b"\x81\x8d\x8f" * 3_500_000,
+        b"\xff" * 10_000_000,
+        b"\xff\xfe" + b"\x00\xd8" * 5_000_000,
+    ],
+)
+@pytest.mark.parametrize("label", ["", "utf-8", "windows-1252", "windows-874", "euc-kr"])
+def test_no_bytes_take_long_to_decode(body: bytes, label: str) -> None:
+    started = time.perf_counter()
+    decode(body, label).text.encode()
+    assert time.perf_counter() - started < (3.0 if len(body) > 10_000 else 0.5)
+
+
+@pytest.mark.parametrize("label", ["windows-1252", "windows-1253", "windows-874", "iso-8859-7"])
+def test_bytes_that_a_codec_lacks_are_replaced_one_by_one(label: str) -> None:
+    codec = codec_for(label)
+    assert codec
+    for body in (bytes(range(1, 256)), b"\x81a" + bytes(range(255, 0, -1))):
+        assert decode(b"a" * 5_000 + body, label, html=False).text[5_000:] in (
+            body.decode(codec, "replace"),
+            decode(b"a" * 5_000 + body, html=False).text[5_000:],
+        )

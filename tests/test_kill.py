@@ -81,7 +81,7 @@ def program(folder: Path, inputs: tuple[Path, Path]) -> Iterator[subprocess.Pope
 
 
 def killed(folder: Path, inputs: tuple[Path, Path], stages: int, seconds: float) -> list[str]:
-    """Start the program, kill it, and it alone, some seconds after it ended so many stages; all that it ended before."""
+    """Start the program, kill it, and it alone, some seconds after it ended so many stages; the stages it ended."""
     with program(folder, inputs) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begin\n"

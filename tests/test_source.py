@@ -133,6 +133,18 @@ def test_options_stay_out_of_messages() -> None:
     assert "secret" not in repr(Source.at("s3://bucket", {"secret_access_key": "secret"}))
 
 
+@pytest.mark.parametrize(
+    ("uri", "identity"),
+    [
+        ("https://user:secret@host:8443/crawls/?key=secret", "https://host:8443/crawls/"),
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ("folder", None),
+    ],
+)
+def test_a_source_is_told_from_others_without_credentials(uri: str, identity: str | None) -> None:
+    assert Source.at(uri).identity == identity
+
+
 def test_a_remote_file_is_read_in_order_with_one_chunk_ahead(server: Server, waits: list[float]) -> None:
     source = pickle.loads(pickle.dumps(address(server)))
     with source.open("file") as stream:
@@ -173,7 +185,11 @@ def test_faults_without_end_are_one_clear_error(server: Server, waits: list[floa
     assert waits == [0.5, 1, 2, 4, 8, 16, 30]
 
 
-def test_a_bucket_is_read_by_ranges(waits: list[float]) -> None:
+@pytest.mark.parametrize("from_environment", [False, True])
+def test_a_bucket_is_read_by_ranges(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch, from_environment: bool
+) -> None:
+    """An endpoint without TLS needs no further option, wherever it is named."""
     moto = pytest.importorskip("moto.server")
     import boto3
 
@@ -186,16 +202,13 @@ def test_a_bucket_is_read_by_ranges(waits: list[float]) -> None:
         client = boto3.client("s3", endpoint_url=endpoint, **keys)
         client.create_bucket(Bucket="crawls")
         client.put_object(Bucket="crawls", Key="data/a/file", Body=DATA)
-        source = Source.at(
-            "s3://crawls/data",
-            {
-                "endpoint": endpoint,
-                "allow_http": "true",
-                "access_key_id": "test",
-                "secret_access_key": "test",
-                "region": "us-east-1",
-            },
-        )
+        options = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
+        if from_environment:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        else:
+            options["endpoint"] = endpoint
+        module._store.cache_clear()
+        source = Source.at("s3://crawls/data", options)
         assert source.read("a/file") == DATA
         with source.open("a/file") as stream:
             assert stream.read() == DATA

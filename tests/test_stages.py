@@ -312,13 +312,13 @@ def test_positives_are_read_from_lines_packed_lines_and_tables_alike(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.jsonl", b'{"text": "good"}\n{"text": \n', r"p\.jsonl, line 2: expected a JSON object with a `text`"),
+        ("p.jsonl", b'{"text": "good"}\n{"text": \n', r"p\.jsonl, line 2: expected .*object with a `text`"),
         (
             "p.jsonl",
             b'{"text": "good"}\n\n["good"]\n',
-            r"p\.jsonl, line 3: expected a JSON object with a `text`, found",
+            r"p\.jsonl, line 3: expected .*object with a `text`",
         ),
-        ("p.jsonl", b'{"text": null}\n', r"p\.jsonl, line 1: expected a JSON object with a `text`, found"),
+        ("p.jsonl", b'{"text": null}\n', r"p\.jsonl, line 1: expected .*object with a `text`"),
         ("p.jsonl.gz", b'{"text": "good"}\n', r"p\.jsonl\.gz: cannot be read as positives"),
         ("p.parquet", b"PAR1", r"p\.parquet: cannot be read as positives"),
         ("p.csv", None, r"no file at .*p\.csv; paths are relative to the recipe's file"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import struct
+import time
 import tracemalloc
 import zlib
 from datetime import UTC, datetime
@@ -391,3 +393,160 @@ def test_headers_are_read_leniently() -> None:
     item = one(block)
     assert isinstance(item, Capture)
     assert (item.mime, item.charset, item.body) == ("text/html", "Latin1", PAGE)
+
+
+# Input made to cost much
+
+SLOW = 5.0
+"""Seconds that none of these may take; before there were bounds they took hours."""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"<!---->" * 40 + b"x",
+        b"<!---->" * 580 + b"x",
+        b"<!--" * 1000,
+        b"<!-- -->" * 200 + b" " * 2000 + b"<!",
+        b"<?xml>" * 600,
+        b"<?xml" * 800,
+    ],
+)
+def test_first_bytes_that_look_like_markup_cost_little(start: bytes) -> None:
+    started = time.perf_counter()
+    assert isinstance(one(response(start, headers="")), Skipped)
+    assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"<p>x",
+        b"\xef\xbb\xbf \r\n<!-- a --><!---->\n<!DOCTYPE HTML>",
+        b'<?xml version="1.0"?><!-- a > b -->\f<html>',
+        b"<!-- " + b"long " * 700 + b"--><head>",
+    ],
+)
+def test_markup_without_a_media_type_is_recognised(start: bytes) -> None:
+    item = one(response(start, headers=""))
+    assert isinstance(item, Capture), item
+    assert item.mime == "text/html"
+
+
+HOSTILE_HEADERS = {
+    "space in the charset": "Content-Type: text/html; charset=" + " " * 60_000 + ";",
+    "charsets": "Content-Type: text/html; " + "charset =" * 6_000 + ";",
+    "media type": "Content-Type: " + "a" * 60_000,
+    "folded lines": "A: b\r\n" + " x\r\n" * 15_000 + "Content-Type: text/html",
+    "encodings": "Content-Encoding: " + ", ," * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_HEADERS)
+def test_http_headers_cost_little(name: str) -> None:
+    started = time.perf_counter()
+    read(record(0, response(headers=HOSTILE_HEADERS[name])))
+    assert time.perf_counter() - started < 1.0
+
+
+def test_first_lines_that_look_like_arc_cost_little() -> None:
+    lines = [
+        b"a:" + b" x 200804302048" * 500 + b" " + b"9" * 500_000 + b"\n",
+        (b"http://a/" + b" x 200804302048" * 500 + b"\n") * 60,
+        (b"http://a/ 1.2.3.4 20080430204825 " + b"9" * 8_000 + b" \n") * 60,
+        b"a" * 1_000_000 + b":\n",
+    ]
+    for line in lines:
+        started = time.perf_counter()
+        found = summary(b"damage\n" + line + b"\n" + record(7))
+        assert (set(found[:-1]), found[-1]) == ({"damaged"}, "7")
+        assert time.perf_counter() - started < SLOW
+
+
+@pytest.mark.parametrize("end", [b"texthtml 12x", b"texthtml12", b"text/html", b"text/html 9999999999999999999999"])
+def test_an_arc_line_without_a_length_is_damage(end: bytes) -> None:
+    line = b"http://example.com/ 1.2.3.4 20080430204825 " + end + b"\n"
+    assert summary(line + response() + b"\n" + arc_record(7)) == ["damaged", "7"]
+
+
+def test_an_arc_line_may_hold_spaces() -> None:
+    line = b"http://example.com/a b 1.2.3.4 20080430204825 text/html %d\n" % len(response())
+    (item,) = read(line + response() + b"\n")
+    assert isinstance(item, Capture)
+    assert (item.url, item.date) == ("http://example.com/a b", datetime(2008, 4, 30, 20, 48, 25, tzinfo=UTC))
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes that are read of it."""
+
+    total = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.total += len(data)
+        return data
+
+
+def false_header(length: int) -> bytes:
+    return b"\nWARC/1.0\r\nContent-Length: %d\r\n\r\nx" % length
+
+
+@pytest.mark.parametrize("length", [10_000_000, 40_000_000, 10**15])
+@pytest.mark.parametrize("container", ["plain", "long member", "member"])
+def test_false_headers_are_read_a_bounded_number_of_times(length: int, container: str) -> None:
+    headers = false_header(length) * (20_000 if container == "member" else 60_000)
+    data = b"".join(SOUND) + headers + b"." * (4_000_000 if container == "member" else 30_000_000)
+    data += b"".join(SOUND)
+    stream = Counted(data if container == "plain" else gzip.compress(data, 1))
+    started = time.perf_counter()
+    items = list(read_records(stream))
+    assert time.perf_counter() - started < 3 * SLOW
+    assert stream.total < 5 * len(data) + (64 << 20)
+    assert sum(isinstance(i, Capture) for i in items) >= 5
+
+
+def test_first_lines_without_headers_cost_little() -> None:
+    started = time.perf_counter()
+    items = read(b"WARC/1.0\r\n" * 100_000 + b"\n" + record(7))
+    assert time.perf_counter() - started < SLOW
+    assert isinstance(items[-1], Capture)
+
+
+def test_nested_members_are_read_a_bounded_number_of_times() -> None:
+    """Each member holds the rest of the file as a stored block and ends in a fault."""
+
+    def stored(part: bytes, last: bool = False) -> bytes:
+        return bytes([last]) + struct.pack("<HH", len(part), len(part) ^ 0xFFFF) + part
+
+    head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+    first_line = stored(b"WARC/1.0\r\nContent-Length: 99\r\n\r\n")
+    filler = stored(b"." * 65_000) * 100
+    unit = head + first_line
+    # A member's content goes on in the next stored block, whose bytes are the next member.
+    data = filler
+    for _ in range(60):
+        parts = [data[i : i + 65_000] for i in range(0, len(data), 65_000)]
+        data = unit + b"".join(stored(part) for part in parts)
+    stream = Counted(data + b"\xff" * 100 + gzip.compress(record(7)))
+    started = time.perf_counter()
+    items = list(read_records(stream))
+    assert time.perf_counter() - started < 3 * SLOW
+    assert stream.total < 5 * len(data) + (64 << 20)
+    assert isinstance(items[-1], Capture)
+
+
+def test_one_wrong_length_in_a_large_file_costs_one_record() -> None:
+    wrong = record(1, length=10**14)
+    filler = [record(9, b"x" * 1_000_000) for _ in range(40)]
+    items = read(b"".join([record(0), *filler, wrong, *filler, wrong, record(2), *filler, wrong, record(3)]))
+    assert [i.url[-1] if isinstance(i, Capture) else i.reason for i in items if isinstance(i, Capture) or
+            i.reason != "http_malformed"] == ["0", "damaged", "damaged", "2", "damaged", "3"]  # fmt: skip
+
+
+def test_line_ends_that_were_changed_in_a_whole_file_cost_little() -> None:
+    """As a transfer in text mode does: every length is wrong, and each record is found again."""
+    whole = b"".join(record(i % 10, response(b"<p>line\r\n" * 2_000)) for i in range(500))
+    stream = Counted(whole.replace(b"\r\n", b"\n"))
+    items = list(read_records(stream))
+    assert len(items) >= 500
+    assert stream.total < 5 * len(whole)

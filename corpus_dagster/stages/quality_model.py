@@ -185,7 +185,7 @@ def _from_json(path: Path, number: int, line: bytes) -> str:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise RecipeError(f"{path}, line {number}: expected an object with a `text`: {error}") from error
+        raise RecipeError(f"{path}, line {number}: expected a JSON object with a `text`: {error}") from error
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
         raise RecipeError(f"{path}, line {number}: expected a JSON object with a `text`, found {line[:80]!r}")
