@@ -58,6 +58,11 @@ def build_automation(
         return Counter(crawl for partition in found for crawl in partition if crawl in crawls)
 
     def next_crawls(instance: dg.DagsterInstance) -> list[str] | dg.SkipReason:
+        if not recipes:
+            return dg.SkipReason(
+                "no recipe can be run to its end on this source: its classifiers are fitted on crawls of another; "
+                "name crawls of this source in `quality.model.fit`, or a model file"
+            )
         # Statistics are the end of a branch: a crawl that was interrupted after its corpus is not done.
         done = set(crawls)
         for recipe in recipes:

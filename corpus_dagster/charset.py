@@ -10,6 +10,7 @@ import codecs
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
@@ -133,7 +134,8 @@ def _decode_lossy(body: bytes, codec: str) -> tuple[str, int]:
     except UnicodeDecodeError:
         if _SINGLE_BYTE.match(codec):
             # The codec would call its error handler for each byte: seconds for a body of bytes that it lacks.
-            text, _ = codecs.charmap_decode(body, "strict", _characters(codec))
+            table: Any = _characters(codec)  # a string works and is fastest; the stubs know mappings only
+            text, _ = codecs.charmap_decode(body, "strict", table)
         else:
             text = body.decode(codec, "replace")
         return text, text.count("\ufffd")

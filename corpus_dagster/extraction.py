@@ -58,8 +58,8 @@ class ExtractionSettings:
         max_cost: estimated nanoseconds over which a page is extracted plainly.
         sandbox_cost: estimated nanoseconds over which a page is extracted in the child process.
         backstop_seconds: processor time after which the child process is ended.
-        backstop_bytes: address space of the child process. Pages at the bound need 370 to 600 MB, 240 of them Python's;
-            those that need more hold hundreds of thousands of attributes.
+        backstop_bytes: address space of the child process. Pages at the bound were measured to need up to 270 MB; those
+            that need more hold hundreds of thousands of attributes.
     """
 
     main_content: bool = True
@@ -73,7 +73,7 @@ class ExtractionSettings:
     max_cost: int = 1_000_000_000
     sandbox_cost: int = 250_000_000
     backstop_seconds: float = 4.0
-    backstop_bytes: int = 640 << 20
+    backstop_bytes: int = 512 << 20
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of Resiliparse's `extract_plain_text`."""

@@ -1,4 +1,4 @@
-"""The assets as Dagster runs them, over one crawl of the sample: events, metadata, versions, checks, run config, exit status.
+"""The assets as Dagster runs them, over one crawl of the sample: events, metadata, versions, checks, exit status.
 
 What the stages compute is tested without Dagster; here is what a run records of it and does with it.
 """

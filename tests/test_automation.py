@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from assets import automation
 from assets.automation import ATTEMPTS, MOST_AT_ONCE, REQUESTED
 from corpus_dagster import catalog, definitions
-from corpus_dagster.recipes import model
 from corpus_dagster.settings import Settings
 
 CRAWLS = ["T-2024-01", "T-2024-02", "T-2024-03", "T-2024-04"]
@@ -36,8 +37,8 @@ SCHEDULE, SENSOR, CATALOGUE = "monthly_crawls", "missing_crawls", "published_cra
 
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
-    """A private catalogue of four crawls, and three recipes: the shipped one, fitted on the sample that this source does
-    not have, one fitted on the second crawl, one with a classifier from elsewhere."""
+    """A private catalogue of four crawls, and three recipes: the shipped one, fitted on the sample that this source
+    does not have, one fitted on the second crawl, one with a classifier from elsewhere."""
     folder = tmp_path_factory.mktemp("team")
     catalog.write([catalog.Crawl(crawl) for crawl in CRAWLS], folder / "crawls.tsv")
     for name, text in RECIPES.items():
@@ -56,7 +57,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 def finish(instance: dg.DagsterInstance, *crawls: str, recipes: tuple[str, ...] = ()) -> None:
     """Report the last asset of crawls as materialised; without `recipes`, that of all."""
-    for recipe in recipes or (*RECIPES, *model.shipped()):
+    for recipe in recipes or tuple(RECIPES):
         for crawl in crawls:
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(dg.AssetKey([recipe, "statistics"]), partition=crawl)
@@ -88,7 +89,7 @@ def ask_sensor(defs: dg.Definitions, instance: dg.DagsterInstance) -> Asked:
     return answer(data.run_requests, data.skip_message)
 
 
-def answer(requests: list[dg.RunRequest] | None, skip: str | None) -> Asked:
+def answer(requests: Sequence[dg.RunRequest] | None, skip: str | None) -> Asked:
     """The crawls asked for, or why none is."""
     if not requests:
         assert skip, "a tick that requests nothing says why"
@@ -194,7 +195,7 @@ def test_a_crawl_is_missing_until_every_recipe_has_it(
     ask: Ask, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     finish(instance, *CRAWLS[:3])
-    finish(instance, CRAWLS[3], recipes=("fitted", "dclm_baseline"))
+    finish(instance, CRAWLS[3], recipes=("fitted",))
     assert ask(defs, instance) == [CRAWLS[3]]
 
 
@@ -208,19 +209,44 @@ def test_nothing_is_asked_for_when_every_corpus_is_there(
     assert "done" in reason
 
 
-def test_a_request_is_a_run_of_every_asset_of_every_recipe_for_one_crawl(defs: dg.Definitions) -> None:
+def test_a_request_is_a_run_of_every_recipe_that_can_be_run_for_one_crawl(defs: dg.Definitions) -> None:
     job = defs.resolve_job_def(definitions.JOB)
     assert job.partitions_def is not None
     assert job.partitions_def.get_partition_keys() == CRAWLS
-    ends = {dg.AssetKey([recipe, "statistics"]) for recipe in (*RECIPES, *model.shipped())}
-    assert ends <= job.asset_layer.executable_asset_keys
+    ends = {key.path[0] for key in job.asset_layer.executable_asset_keys if key.path[-1] == "statistics"}
+    assert ends == set(RECIPES), "the shipped recipe is fitted on the sample, which this source does not have"
 
 
-def test_a_recipe_without_a_crawl_of_this_source_does_not_hold_up_the_others(
-    tmp_path: Path, instance: dg.DagsterInstance
+@BOTH
+def test_where_no_recipe_can_be_run_nothing_is_asked_for_and_the_reason_given(
+    ask: Ask, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    """The shipped recipe is fitted on the sample; on a source without it, its fit crawl is not waited for."""
     path = tmp_path / "crawls.tsv"
     catalog.write([catalog.Crawl(crawl) for crawl in CRAWLS], path)
     defs = definitions.build_definitions(Settings(source="https://data.commoncrawl.org", catalogue=path))
-    assert ask_sensor(defs, instance) == ["T-2024-04", "T-2024-03"]
+    reason = ask(defs, instance)
+    assert isinstance(reason, str)
+    assert "no recipe can be run" in reason
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [(["CC-MAIN-2013-20"], "knows every published crawl"), (["CC-MAIN-2099-10", "CC-MAIN-2013-20"], "CC-MAIN-2099-10")],
+)
+def test_a_sensor_says_when_the_catalogue_is_behind_and_requests_nothing(
+    published: list[str],
+    said: str,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "collinfo.json").write_text(json.dumps([{"id": crawl} for crawl in published]), "utf-8")
+    monkeypatch.setattr(automation, "PUBLISHED", str(tmp_path))
+    monkeypatch.delenv("CORPUS_CATALOG", raising=False)
+    sensor = defs.resolve_sensor_def(CATALOGUE)
+    with dg.build_sensor_context(instance=instance, definitions=defs) as context:
+        data = sensor.evaluate_tick(context)
+    assert not data.run_requests
+    assert data.skip_message is not None
+    assert said in data.skip_message

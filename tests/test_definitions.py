@@ -27,7 +27,7 @@ SNAPSHOT = Path(__file__).resolve().parent / "snapshots" / "asset_specs.json"
 COMMON_CRAWL = "https://data.commoncrawl.org"
 
 HEAVY = ("dbt", "dagster_dbt", "duckdb", "ray", "dagster_aws", "boto3", "botocore", "pandas", "matplotlib")
-"""Packages that loading must not import: each costs a good part of the three seconds that a command may take to start."""
+"""Packages that loading must not import: each costs much of the three seconds that loading may take."""
 
 LOAD = """
 import json, sys

@@ -17,6 +17,7 @@ from corpus_dagster.settings import Settings
 from corpus_dagster.source import Source
 from corpus_dagster.stages import documents, warc_files
 from resources import LakeResource, PoolResource, SourceResource
+from resources.warehouse import WarehouseResource
 
 CRAWL = "PRIVATE-1"
 TEXTS = [
@@ -81,8 +82,6 @@ def test_extracted_text_is_an_input_of_its_own(crawl: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("config", "files"), [({}, 2), ({"archive": "wet"}, 1)])
 def test_run_config_chooses_the_listing(crawl: Path, tmp_path: Path, config: dict[str, Any], files: int) -> None:
-    catalogue = tmp_path / "crawls.tsv"
-    catalog.write([catalog.Crawl(CRAWL)], catalogue)
     defs = definitions.build_definitions(Settings(source=str(crawl)))
     result = dg.materialize(
         list(defs.assets or []),  # pyright: ignore[reportArgumentType]
@@ -92,6 +91,7 @@ def test_run_config_chooses_the_listing(crawl: Path, tmp_path: Path, config: dic
             "lake": LakeResource(uri=str(tmp_path / "lake")),
             "source": SourceResource(uri=str(crawl)),
             "pool": PoolResource(workers=1),
+            "warehouse": WarehouseResource(folder=str(tmp_path / "warehouse")),
         },
         run_config={"ops": {"warc_files": {"config": config}}},
     )
@@ -102,7 +102,8 @@ def test_run_config_chooses_the_listing(crawl: Path, tmp_path: Path, config: dic
 def test_run_config_takes_no_other_kind_of_archive(crawl: Path) -> None:
     defs = definitions.build_definitions(Settings(source=str(crawl)))
     job = defs.resolve_job_def(definitions.JOB)
-    assert not dg.validate_run_config(job, {"ops": {"warc_files": {"config": {"archive": "wat"}}}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match="archive"):
+        dg.validate_run_config(job, {"ops": {"warc_files": {"config": {"archive": "wat"}}}})
 
 
 def test_the_place_of_a_folder_changes_nothing(crawl: Path, tmp_path: Path) -> None:

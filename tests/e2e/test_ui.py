@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.capture import CaptureManager
 from curation import FIRST, RECIPE, SECOND, name_of
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 
@@ -179,6 +180,7 @@ def start(folder: Path) -> Server:
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Prints at once: minutes without a word look like a hang."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert isinstance(capture, CaptureManager)
     begun = time.monotonic()
 
     def tell(line: str) -> None:
