@@ -73,7 +73,7 @@ class ExtractionSettings:
     max_cost: int = 1_000_000_000
     sandbox_cost: int = 250_000_000
     backstop_seconds: float = 4.0
-    backstop_bytes: int = 512 << 20
+    backstop_bytes: int = 400 << 20
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of Resiliparse's `extract_plain_text`."""

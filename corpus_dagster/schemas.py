@@ -87,9 +87,7 @@ URL = Column("url", pa.string(), "target URI of the response record")
 HOST = Column("host", pa.string(), "lower-case host name of the URL, without port")
 DATE = Column("date", TIMESTAMP, "when the page was fetched (WARC-Date)", nullable=True)
 RECORD_ID = Column("record_id", pa.string(), "WARC-Record-ID of the response record")
-LANGUAGE = Column(
-    "language", pa.string(), "most probable language, fastText label; empty without text"
-)
+LANGUAGE = Column("language", pa.string(), "most probable language, fastText label; empty without text")
 LANGUAGE_SCORE = Column("language_score", pa.float32(), "probability of that language, 0 to 1")
 WORDS = Column("words", pa.int32(), "UAX-29 words of the text (segments that start with a letter or digit)")
 TEXT_BYTES = Column("text_bytes", pa.int32(), "length of the text in bytes of UTF-8")

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,11 +53,19 @@ after_documents = peaks()
 build = lake.begin("f", "X", identity=documents.identity(settings, {}), tables=filtered.tables(recipe))
 filtered.write_filtered(filtered.FilteredTask(0, pages, build, recipe))
 kept = build.commit([0])
-print(json.dumps({"documents": pages.totals["documents"], "extractors": pages.totals["extractors"], 
+print(json.dumps({"documents": pages.totals["documents"], "extractors": pages.totals["extractors"],
     "verdicts": pages.totals["verdicts"],
     "html_bytes": pages.totals["html_bytes"], "text_bytes": pages.totals["bytes"], "kept": kept.rows(),
     "after_documents": after_documents, "at_the_end": peaks()}))
 """
+
+
+VOCABULARY = """the of and to in that have with this from they which their there would about people could other after
+first water garden house morning letter village station summer winter history question answer family teacher student
+science machine river mountain forest market kitchen window country language music evening journey reason problem
+company building several against between through because without another every under never small large early public
+common walked found asked wrote opened carried remembered believed followed happened changed learned"""
+WORDS = VOCABULARY.split()
 
 
 def record(body: bytes, number: int, mime: str = "text/html") -> bytes:
@@ -70,21 +79,25 @@ def record(body: bytes, number: int, mime: str = "text/html") -> bytes:
 
 
 def prose(rng: random.Random, size: int, tag: str = "p") -> bytes:
-    words = [
-        "the",
-        "of",
-        "and",
-        "to",
-        "in",
-        *("".join(rng.choices("aeinorst", k=rng.randint(2, 9))) for _ in range(500)),
-    ]
     parts: list[str] = []
     length = 0
     while length < size:
-        sentence = " ".join(rng.choices(words, k=rng.randint(8, 90))).capitalize()
+        sentence = " ".join(rng.choices(WORDS, k=rng.randint(8, 90))).capitalize()
         parts.append(f"<{tag}>{sentence}.</{tag}>\n")
         length += len(parts[-1])
     return "".join(parts).encode()
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.slow
@@ -103,19 +116,15 @@ def test_a_worker_and_its_child_stay_below_the_limit(tmp_path: Path) -> None:
     members.append(record(b"a\n" * 5_000_000, 1003, "text/plain"))
     members += [record(prose(rng, 60_000), 2000 + n) for n in range(400)]
     (tmp_path / "file.warc.gz").write_bytes(b"".join(members))
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    # Compiling the kernels takes 200 MB more, once per machine: it is done before, by a process that is not measured.
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "file.warc.gz").write_bytes(members[-1])
+    assert measure(tmp_path / "small")["documents"] == 1
+    found = measure(tmp_path)
     print(json.dumps(found, indent=1))
     assert found["html_bytes"] > 200e6
     assert found["extractors"]["main_content"] > 400
+    assert found["kept"] > 100, "the filters had little to do"
     assert sum(found["verdicts"].values()) == 1, "a page of attributes that needs more than the child may have"
     for peaks in (found["after_documents"], found["at_the_end"]):
         assert peaks["child"] > 100e6, "no page was extracted in the child process"

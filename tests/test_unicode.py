@@ -57,9 +57,7 @@ def test_flags_agree_with_python(flag, predicate) -> None:
 
 def test_white_space_is_unicodes_and_lacks_pythons_separators() -> None:
     words = unicode.code_point_properties()
-    white, space = (
-        set(np.flatnonzero(words & flag).tolist()) for flag in (unicode.WHITE_SPACE, unicode.SPACE)
-    )
+    white, space = (set(np.flatnonzero(words & flag).tolist()) for flag in (unicode.WHITE_SPACE, unicode.SPACE))
     assert space - white == {0x1C, 0x1D, 0x1E, 0x1F}
     assert white <= space
 

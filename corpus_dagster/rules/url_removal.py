@@ -291,9 +291,7 @@ def _find_names(offsets, data, index, values, slots, name_offsets, name_data, lo
 
 
 @njit(cache=True, nogil=True)
-def _find_names_in(
-    data, base, end, index, values, slots, name_offsets, name_data, longest, guard, starts, ends, first
-):
+def _find_names_in(data, base, end, index, values, slots, name_offsets, name_data, longest, guard, starts, ends, first):
     """The first pattern in one document: spans from position `first` on; their end, or -1 for lack of room.
 
     Every character of a name, of a top-level domain and of a scheme may also stand in the tail, and the tail
