@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from corpus_dagster.recipes import model
 from corpus_dagster.rules.base import KEPT, UNKNOWN, Batch, Decision, Signals, Texts, decide
 from corpus_dagster.rules.program import Outcome, Program
+from corpus_dagster.stages import filtered
 
 RECIPE = model.shipped()["dclm_baseline"]
 PROSE = (
@@ -148,3 +149,12 @@ def test_signal_columns_have_their_own_names_and_types() -> None:
     columns = RECIPE.program.columns
     assert len({column.name for column in columns}) == len(columns)
     assert all(column.nullable for column in columns)
+
+
+@given(st.lists(st.integers(0, 40 << 20), max_size=30))
+def test_pieces_hold_every_document_once_in_order_and_little_text(sizes: list[int]) -> None:
+    batch = pa.record_batch({"row": pa.array(range(len(sizes))), "text_bytes": pa.array(sizes, pa.int32())})
+    cut = list(filtered.pieces([batch]))
+    assert [row for piece in cut for row in piece.column("row").to_pylist()] == list(range(len(sizes)))
+    for piece in cut:
+        assert piece.num_rows == 1 or sum(piece.column("text_bytes").to_pylist()) <= filtered.BATCH_BYTES

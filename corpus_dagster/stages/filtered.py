@@ -6,6 +6,7 @@ What the rules mean is in `corpus_dagster.rules`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,9 @@ CODE_VERSION = "1"
 
 BATCH_ROWS = 4096
 """Documents measured at a time: large enough to spread the cost of a call, small enough for a few MB of text."""
+
+BATCH_BYTES = 16 << 20
+"""Text measured at a time: the columns of a measure take several times its size, and pages of 10 MB exist."""
 
 
 def dataset_name(recipe: Recipe) -> str:
@@ -92,7 +96,7 @@ def write_filtered(task: FilteredTask) -> Done:
             count_documents(writer, (counter,), NO_DOCUMENTS, NO_DOCUMENTS)
         for reason in reasons:
             count_documents(writer, ("removed", reason), NO_DOCUMENTS, NO_DOCUMENTS)
-        for batch in task.documents.batches(task.shard, batch_rows=BATCH_ROWS):
+        for batch in pieces(task.documents.batches(task.shard, batch_rows=BATCH_ROWS)):
             outcome = program.run(as_batch(batch))
             writer.write(_signals(batch, outcome, program, reasons), table="signals")
             survivors = np.flatnonzero(outcome.decision.kept[outcome.rows])
@@ -102,6 +106,18 @@ def write_filtered(task: FilteredTask) -> Done:
             rows += batch.num_rows
             size += batch.get_total_buffer_size()
     return Done((task.shard,), rows, size)
+
+
+def pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, cut where they hold more than BATCH_BYTES of text; a larger document stands alone."""
+    for batch in batches:
+        ends = np.cumsum(batch.column("text_bytes").to_numpy(), dtype=np.int64)
+        first = 0
+        while first < batch.num_rows:
+            before = ends[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+            yield batch.slice(first, last - first)
+            first = last
 
 
 def as_batch(batch: pa.RecordBatch) -> Batch:
