@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import curation
@@ -10,6 +11,13 @@ from curation import Curation
 
 from corpus_dagster import sample
 from corpus_dagster.lake import Lake
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to its background jobs: ignored signals are inherited by the programs that tests end."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
