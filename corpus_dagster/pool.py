@@ -48,6 +48,7 @@ PRELOADED = [
     "obstore",
     "hashlib",
     "corpus_dagster.lake",
+    "corpus_dagster.stages.documents",
 ]
 """Imported once by the fork server, not by each worker. Polars is not: its threads do not survive a fork."""
 

@@ -13,7 +13,7 @@ from corpus_dagster.lake import Build, Dataset, Identity, LakeError
 from corpus_dagster.recipes.model import Keep, Recipe
 from corpus_dagster.schemas import CURATED
 from corpus_dagster.stages import deduplicated, duplicates, filtered, quality
-from corpus_dagster.stages.context import NO_DOCUMENTS, Done, StageContext, count_decision, digests
+from corpus_dagster.stages.context import NO_DOCUMENTS, Done, StageContext, count_decision, digests, largest_first
 from corpus_dagster.stages.run import StageOutcome, run_stage
 from corpus_dagster.stored import require_made_from
 from corpus_dagster.text.words import count_tokens, count_words
@@ -83,7 +83,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ),
         tables=TABLES,
     )
-    tasks = [CuratedTask(shard, rows, marks, scores, lowest, build) for shard in rows.shards]
+    tasks = [CuratedTask(shard, rows, marks, scores, lowest, build) for shard in largest_first(rows)]
     return run_stage(
         build,
         tasks,

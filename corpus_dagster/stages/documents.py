@@ -122,8 +122,10 @@ def run(context: StageContext, source: Source, crawl: str, settings: DocumentsSe
     settings = settings or DocumentsSettings()
     files = context.lake.require("warc_files", crawl)
     build = context.lake.begin(DATASET, crawl, identity=identity(settings, digests(files)), tables=TABLES)
-    chosen = files.read(0, columns=["shard", "path"]).to_pylist()
-    tasks = [DocumentsTask(row["shard"], row["path"], build, source, settings) for row in chosen]
+    # The largest first, where sizes are known: workers then end at about the same time.
+    chosen = files.read(0).to_pylist()
+    ordered = sorted(chosen, key=lambda row: (-(row["bytes"] or 0), row["shard"]))
+    tasks = [DocumentsTask(row["shard"], row["path"], build, source, settings) for row in ordered]
     return run_stage(
         build,
         tasks,

@@ -21,7 +21,7 @@ from corpus_dagster.rules import url_removal
 from corpus_dagster.rules.base import Batch, Texts
 from corpus_dagster.rules.program import Outcome, Program
 from corpus_dagster.schemas import EDITS, FILTERED, SIGNALS, TableSchema
-from corpus_dagster.stages.context import NO_DOCUMENTS, Done, StageContext, count_documents, digests
+from corpus_dagster.stages.context import NO_DOCUMENTS, Done, StageContext, count_documents, digests, largest_first
 from corpus_dagster.stages.run import StageOutcome, run_stage
 from corpus_dagster.text.unicode import UNICODE_VERSION
 from corpus_dagster.text.words import count_tokens, count_words
@@ -75,7 +75,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ),
         tables=tables(recipe),
     )
-    tasks = [FilteredTask(shard, documents, build, recipe) for shard in documents.shards]
+    tasks = [FilteredTask(shard, documents, build, recipe) for shard in largest_first(documents)]
     return run_stage(
         build,
         tasks,

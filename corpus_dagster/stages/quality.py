@@ -12,7 +12,7 @@ from corpus_dagster.lake import Build, Dataset, Identity
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.schemas import QUALITY
 from corpus_dagster.stages import deduplicated, duplicates, filtered, quality_model
-from corpus_dagster.stages.context import Done, StageContext, digests
+from corpus_dagster.stages.context import Done, StageContext, digests, largest_first
 from corpus_dagster.stages.run import StageOutcome, run_stage
 from corpus_dagster.stored import require_made_from
 
@@ -61,7 +61,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ),
         tables=TABLES,
     )
-    tasks = [QualityTask(shard, rows, marks, model, label, build) for shard in rows.shards]
+    tasks = [QualityTask(shard, rows, marks, model, label, build) for shard in largest_first(rows)]
     return run_stage(
         build,
         tasks,

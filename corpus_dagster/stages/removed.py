@@ -15,7 +15,7 @@ from corpus_dagster.lake import Build, Dataset, Identity
 from corpus_dagster.recipes.model import Recipe
 from corpus_dagster.schemas import CELLS, REMOVED
 from corpus_dagster.stages import curated, duplicates, filtered, quality
-from corpus_dagster.stages.context import Done, StageContext, digests
+from corpus_dagster.stages.context import Done, StageContext, digests, largest_first
 from corpus_dagster.stages.deduplicated import spans_of
 from corpus_dagster.stages.run import StageOutcome, run_stage
 from corpus_dagster.stored import require_made_from
@@ -75,7 +75,7 @@ def run(context: StageContext, recipe: Recipe, crawl: str) -> StageOutcome:
         ),
         tables=TABLES,
     )
-    tasks = [RemovedTask(shard, documents, rules, copies, scores, corpus, build) for shard in documents.shards]
+    tasks = [RemovedTask(shard, documents, rules, copies, scores, corpus, build) for shard in largest_first(documents)]
     return run_stage(
         build,
         tasks,
