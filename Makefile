@@ -47,7 +47,7 @@ test-slow: setup
 	@$(BIN)/python -m pytest -m slow
 
 lint: setup
-	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/pyright
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/pyright --pythonpath $(BIN)/python
 
 ui: setup
 	@echo "http://127.0.0.1:$(PORT)"
