@@ -29,9 +29,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--warc", type=Path, help="folder of WARC files; default: the embedded sample crawl")
     parser.add_argument("--files", type=int, default=0, help="most WARC files to read; 0 for all")
+    parser.add_argument("--repeat", type=int, default=1, help="read the files so many times over: a longer crawl")
     options = parser.parse_args()
     folder = options.warc or sample_folder(Settings.from_environment().work)
-    files = archives(folder)[: options.files or None]
+    files = archives(folder)[: options.files or None] * options.repeat
     if not files:
         print(f"no .warc.gz file below {folder}", file=sys.stderr)
         return 2
